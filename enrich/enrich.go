@@ -1,0 +1,143 @@
+package enrich
+
+import (
+	"context"
+	"fmt"
+	"net/netip"
+
+	"github.com/spoorhq/spoor"
+)
+
+// Enricher is a spoor.Sink that completes hits and hands them on. Its methods
+// may be called concurrently.
+type Enricher struct {
+	opts     Options
+	geo      *geo
+	agents   *agents
+	sites    *cache[string, site]
+	counters counters
+}
+
+// New opens the GeoIP database and makes an Enricher. The error names every
+// option that is wrong, or the database that cannot be used.
+func New(opts Options) (*Enricher, error) {
+	opts = opts.withDefaults()
+	if err := opts.validate(); err != nil {
+		return nil, fmt.Errorf("cannot start enrichment: %w", err)
+	}
+	g, err := newGeo(opts)
+	if err != nil {
+		return nil, err
+	}
+	return &Enricher{
+		opts:   opts,
+		geo:    g,
+		agents: newAgents(opts.AgentsMax),
+		sites:  newCache[string, site](sitesMax),
+	}, nil
+}
+
+// Reload reads the GeoIP files again. After an error the database in use
+// before goes on answering; lookups under way are never disturbed.
+func (e *Enricher) Reload() error { return e.geo.reload() }
+
+// Run swaps the GeoIP database in whenever its files change, until ctx is
+// done. A file that cannot be used is logged once and the old one kept.
+func (e *Enricher) Run(ctx context.Context) { e.geo.run(ctx) }
+
+// defaults hold for a hit whose app is gone: the private ones.
+var defaults = spoor.DefaultSettings("UTC")
+
+// Write completes the pending hits and writes those that may be kept to
+// Options.Next, in their order. Hits whose sender denied analytics are refused
+// with spoor.ReasonConsent; hits that already have an outcome are left alone.
+func (e *Enricher) Write(hits []spoor.Hit) error {
+	var t tally
+	var app spoor.AppID
+	settings := &defaults
+	pending := 0
+	for i := range hits {
+		h := &hits[i]
+		if h.Outcome != spoor.Pending {
+			continue
+		}
+		t.hits++
+		if h.Consent.Analytics() == spoor.ChoiceDenied {
+			h.Outcome, h.Reason = spoor.Refused, spoor.ReasonConsent
+			t.noConsent++
+			continue
+		}
+		if pending == 0 || h.App != app { // batches are of one app nearly always
+			app, settings = h.App, &defaults
+			if a := e.opts.Apps.App(h.App); a != nil {
+				settings = &a.Settings
+			}
+		}
+		e.complete(h, settings, &t)
+		pending++
+	}
+	e.counters.add(&t)
+	switch pending {
+	case 0:
+		return nil
+	case len(hits):
+		return e.opts.Next.Write(hits)
+	}
+	return e.writePending(hits, pending)
+}
+
+// writePending hands on the pending hits of a mixed batch and brings their
+// outcomes back to where they came from.
+func (e *Enricher) writePending(hits []spoor.Hit, n int) error {
+	some := make([]spoor.Hit, 0, n)
+	from := make([]int, 0, n)
+	for i := range hits {
+		if hits[i].Outcome == spoor.Pending {
+			some, from = append(some, hits[i]), append(from, i)
+		}
+	}
+	err := e.opts.Next.Write(some)
+	for j, i := range from {
+		hits[i] = some[j]
+	}
+	return err
+}
+
+// complete does all work on one hit. The address goes last: place and site
+// need it whole.
+func (e *Enricher) complete(h *spoor.Hit, s *spoor.Settings, t *tally) {
+	h.IP = h.IP.Unmap().WithZone("")
+	h.Place = e.geo.place(h.IP, s.Geo, t)
+	e.agents.describe(h, t)
+	h.Hints = spoor.Hints{}
+	led := minimise(h, s.QueryAllow)
+	h.Campaign = e.campaign(h, led)
+	h.IP = cutAddress(h.IP, s.IP)
+	if h.Bot {
+		t.bots++
+	}
+	t.redactions += int64(h.Redacted)
+}
+
+// cutAddress keeps of an address what the app's setting allows: "full",
+// "none", or else the network of 256 (IPv4) or 2^80 (IPv6) addresses.
+func cutAddress(ip netip.Addr, keep string) netip.Addr {
+	if !ip.IsValid() || keep == "full" {
+		return ip
+	}
+	if keep == "none" {
+		return netip.Addr{}
+	}
+	network, err := ip.Prefix(keptBits(ip))
+	if err != nil { // cannot be, for bits fit the family
+		return netip.Addr{}
+	}
+	return network.Addr()
+}
+
+func keptBits(ip netip.Addr) int {
+	if ip.Is4() {
+		return 24
+	}
+	return 48
+}
