@@ -1,0 +1,355 @@
+package query
+
+import (
+	"crypto/rand"
+	"encoding/base64"
+	"encoding/json"
+	"errors"
+	"regexp"
+	"slices"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	entriesMax = 100 // write keys, and tokens, of one app
+	labelMax   = 100 // bytes of a label or a token's name
+)
+
+var (
+	writeKeyForm = regexp.MustCompile(`^[A-Za-z0-9_-]{4,128}$`)
+)
+
+// readJSON reads the body into a struct. An empty body is an empty object.
+func (c *call) readJSON(into any) error {
+	body, err := c.body()
+	if err != nil || len(body) == 0 {
+		return err
+	}
+	fields, err := members(body) // strict where encoding/json is not
+	if err != nil {
+		return err
+	}
+	for _, f := range fields {
+		if depth(f.value) > depthMax {
+			return fieldError(f.name, "Nested too deep.")
+		}
+	}
+	if json.Unmarshal(body, into) != nil {
+		return detail(fasthttp.StatusBadRequest, "A field of the body has the wrong type.")
+	}
+	return nil
+}
+
+// writeApp appends an app without the hashes of its tokens.
+func writeApp(w *jsonWriter, a *spoor.App) {
+	w.begin('{')
+	w.int("id", int64(a.ID))
+	w.text("name", a.Name)
+	w.time("created", a.Created)
+	w.bool("closed", a.Closed)
+	w.bool("demo", a.Demo)
+	w.key("keys")
+	w.begin('[')
+	for i := range a.Keys {
+		writeKey(w, &a.Keys[i])
+	}
+	w.end(']')
+	w.key("tokens")
+	w.begin('[')
+	for i := range a.Tokens {
+		w.begin('{')
+		writeToken(w, &a.Tokens[i])
+		w.end('}')
+	}
+	w.end(']')
+	w.key("settings")
+	w.begin('{')
+	for _, d := range spoor.SettingsTable {
+		w.text(d.Name, d.Get(&a.Settings))
+	}
+	w.end('}')
+	w.end('}')
+}
+
+func writeKey(w *jsonWriter, k *spoor.WriteKey) {
+	w.begin('{')
+	w.text("key", k.Key)
+	w.text("label", k.Label)
+	w.time("created", k.Created)
+	w.time("expires", k.Expires)
+	w.end('}')
+}
+
+func writeToken(w *jsonWriter, t *spoor.Token) {
+	w.text("name", t.Name)
+	w.text("role", string(t.Role))
+	w.time("created", t.Created)
+	w.time("expires", t.Expires)
+}
+
+func (c *call) replyApp(status int, a *spoor.App) error {
+	var w jsonWriter
+	writeApp(&w, a)
+	return c.reply(status, &w)
+}
+
+func (c *call) listApps() error {
+	var w jsonWriter
+	w.begin('[')
+	for _, a := range c.s.opt.Apps.AllApps() {
+		writeApp(&w, a)
+	}
+	w.end(']')
+	return c.reply(fasthttp.StatusOK, &w)
+}
+
+func (c *call) readApp() error { return c.replyApp(fasthttp.StatusOK, c.app) }
+
+// createApp takes {"name","timezone"} and gives the new app one write key.
+func (c *call) createApp() error {
+	var in struct{ Name, Timezone string }
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	var errs fieldErrors
+	if !spoor.ValidAppName(in.Name) {
+		errs.add("name", "Use 1 to 63 of a-z, 0-9 and -, with no - at the ends.")
+	} else if c.s.opt.Apps.AppByName(in.Name) != nil {
+		errs.add("name", "Another app has this name.")
+	}
+	if in.Timezone == "" {
+		in.Timezone = "UTC"
+	}
+	settings := spoor.DefaultSettings("UTC")
+	zone, err := spoor.SettingByName("timezone")
+	if err != nil {
+		return err
+	}
+	// The zero time: a new app has no days yet, so it begins in its zone.
+	if err := zone.Set(&settings, in.Timezone, time.Time{}); err != nil {
+		errs.add("timezone", "Give an IANA name such as Europe/Warsaw.")
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	now := c.now.UnixMilli()
+	app, err := c.s.opt.Store.CreateApp(&spoor.App{
+		Name: in.Name, Created: now, Settings: settings,
+		Keys: []spoor.WriteKey{{Key: secret(24), Label: "first", Created: now}},
+	})
+	if errors.Is(err, spoor.ErrNameTaken) { // between the look above and now
+		return fieldError("name", "Another app has this name.")
+	}
+	if err != nil {
+		return err
+	}
+	c.app = app
+	return c.replyApp(fasthttp.StatusCreated, app)
+}
+
+// secret is n random bytes as base64url.
+func secret(n int) string {
+	b := make([]byte, n)
+	rand.Read(b) // never fails
+	return base64.RawURLEncoding.EncodeToString(b)
+}
+
+// change edits the app in the store.
+func (c *call) change(edit func(*spoor.App) error) error {
+	app, err := c.s.opt.Store.UpdateApp(c.app.ID, edit)
+	if err == nil {
+		c.app = app
+	}
+	return err
+}
+
+// updateApp takes {"settings":{"name":"value"},"closed":bool}; all of it or
+// nothing is done.
+func (c *call) updateApp() error {
+	var in struct {
+		Settings map[string]string
+		Closed   *bool
+	}
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	err := c.change(func(a *spoor.App) error {
+		if err := applySettings(&a.Settings, in.Settings, c.now); err != nil {
+			return err
+		}
+		if in.Closed != nil {
+			a.Closed = *in.Closed
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return c.replyApp(fasthttp.StatusOK, c.app)
+}
+
+// applySettings sets in the table's order, so that the result does not depend
+// on that of a map.
+func applySettings(s *spoor.Settings, values map[string]string, now time.Time) error {
+	var errs fieldErrors
+	for name := range values {
+		if _, err := spoor.SettingByName(name); err != nil {
+			errs.add(name, "There is no such setting.")
+		}
+	}
+	for _, d := range spoor.SettingsTable {
+		value, given := values[d.Name]
+		if !given {
+			continue
+		}
+		if err := d.Set(s, value, now); err != nil {
+			errs.add(d.Name, cut(err.Error(), 500))
+		}
+	}
+	return errs.err()
+}
+
+// deleteApp asks for the name a second time, since nothing brings it back.
+func (c *call) deleteApp() error {
+	confirm, err := c.query("confirm")
+	if err != nil {
+		return err
+	}
+	if confirm != c.app.Name {
+		return fieldError("confirm", "This deletes the app with all its data. Repeat it with ?confirm= and the app's name.")
+	}
+	if err := c.s.opt.Store.DeleteApp(c.app.ID); err != nil {
+		return err
+	}
+	c.s.limits.forget(c.app.ID)
+	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+// expiry checks an optional RFC 3339 time in the future.
+func (c *call) expiry(text string, errs *fieldErrors) int64 {
+	if text == "" {
+		return 0
+	}
+	t, err := time.Parse(time.RFC3339, text)
+	if err != nil || !t.After(c.now) {
+		errs.add("expires", "Write a time in the future, such as 2030-01-31T00:00:00Z.")
+	}
+	return t.UnixMilli()
+}
+
+// createKey takes {"label","expires","key"}; key brings one that already
+// stands in pages.
+func (c *call) createKey() error {
+	var in struct{ Key, Label, Expires string }
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	var errs fieldErrors
+	expires := c.expiry(in.Expires, &errs)
+	if len(in.Label) > labelMax {
+		errs.add("label", "It is longer than 100 bytes.")
+	}
+	if in.Key == "" {
+		in.Key = secret(24)
+	} else if !writeKeyForm.MatchString(in.Key) {
+		errs.add("key", "Use 4 to 128 of A-Z, a-z, 0-9, - and _.")
+	} else if c.s.opt.Apps.AppByKey(in.Key) != nil {
+		errs.add("key", "This key is in use.")
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	key := spoor.WriteKey{Key: in.Key, Label: in.Label, Created: c.now.UnixMilli(), Expires: expires}
+	err := c.change(func(a *spoor.App) error {
+		if len(a.Keys) >= entriesMax {
+			return fieldError("key", "The app has 100 keys; delete one first.")
+		}
+		if slices.ContainsFunc(a.Keys, func(k spoor.WriteKey) bool { return k.Key == key.Key }) {
+			return fieldError("key", "This key is in use.")
+		}
+		a.Keys = append(a.Keys, key)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var w jsonWriter
+	writeKey(&w, &key)
+	return c.reply(fasthttp.StatusCreated, &w)
+}
+
+func (c *call) deleteKey() error {
+	err := c.change(func(a *spoor.App) error {
+		before := len(a.Keys)
+		a.Keys = slices.DeleteFunc(a.Keys, func(k spoor.WriteKey) bool { return k.Key == c.args[1] })
+		if len(a.Keys) == before {
+			return errNotFound
+		}
+		return nil
+	})
+	if err == nil {
+		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	}
+	return err
+}
+
+// createToken takes {"name","role","expires"} and shows the secret, this once:
+// only its hash is kept.
+func (c *call) createToken() error {
+	var in struct{ Name, Role, Expires string }
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	var errs fieldErrors
+	expires := c.expiry(in.Expires, &errs)
+	role := spoor.Role(in.Role)
+	if in.Name == "" || len(in.Name) > labelMax || !plainText(in.Name) {
+		errs.add("name", "Give the token a name of at most 100 bytes; it stands in the audit log.")
+	}
+	if !role.Allows(read) {
+		errs.add("role", "Use read, write, erase or admin.")
+	}
+	if err := errs.err(); err != nil {
+		return err
+	}
+	secret := secret(32)
+	token := spoor.Token{Name: in.Name, Role: role, Hash: spoor.HashToken(secret), Created: c.now.UnixMilli(), Expires: expires}
+	err := c.change(func(a *spoor.App) error {
+		if len(a.Tokens) >= entriesMax {
+			return fieldError("name", "The app has 100 tokens; delete one first.")
+		}
+		if slices.ContainsFunc(a.Tokens, func(t spoor.Token) bool { return t.Name == token.Name }) {
+			return fieldError("name", "Another token has this name.")
+		}
+		a.Tokens = append(a.Tokens, token)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	var w jsonWriter
+	w.begin('{')
+	writeToken(&w, &token)
+	w.text("secret", secret)
+	w.end('}')
+	return c.reply(fasthttp.StatusCreated, &w)
+}
+
+func (c *call) deleteToken() error {
+	err := c.change(func(a *spoor.App) error {
+		before := len(a.Tokens)
+		a.Tokens = slices.DeleteFunc(a.Tokens, func(t spoor.Token) bool { return t.Name == c.args[1] })
+		if len(a.Tokens) == before {
+			return errNotFound
+		}
+		return nil
+	})
+	if err == nil {
+		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	}
+	return err
+}

@@ -1,0 +1,90 @@
+package query
+
+import (
+	"bytes"
+	"crypto/subtle"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// actor is who makes a request.
+type actor struct {
+	name    string
+	role    spoor.Role
+	app     *spoor.App // the only app that is open to it; nil for the next two
+	control bool       // the control plane: all apps, but no personal data
+	local   bool       // the operator, on the local socket: everything
+}
+
+var operator = actor{name: "operator", role: spoor.RoleAdmin, local: true}
+
+// authenticate finds the actor by the Authorization header. Secrets are looked
+// up by their hash, so the time it takes tells nothing about them.
+func (s *Server) authenticate(ctx *fasthttp.RequestCtx, door door) (actor, error) {
+	if door == doorLocal {
+		return operator, nil
+	}
+	scheme, secret, ok := bytes.Cut(bytes.TrimSpace(ctx.Request.Header.Peek("Authorization")), []byte(" "))
+	if !ok || !(bytes.EqualFold(scheme, []byte("Token")) || bytes.EqualFold(scheme, []byte("Bearer"))) {
+		return actor{}, errNoCredentials
+	}
+	secret = bytes.TrimSpace(secret)
+	if len(secret) == 0 {
+		return actor{}, errInvalidToken
+	}
+	if s.isControl(secret) && door != doorPublic {
+		return actor{name: "control-plane", role: spoor.RoleAdmin, control: true}, nil
+	}
+	app, token := s.opt.Apps.AppByToken(string(secret))
+	if app == nil || !spoor.Live(token.Expires, s.opt.Now()) {
+		return actor{}, errInvalidToken
+	}
+	return actor{name: token.Name, role: token.Role, app: app}, nil
+}
+
+func (s *Server) isControl(secret []byte) bool {
+	want := s.opt.AdminTokenHash
+	return want != "" && subtle.ConstantTimeCompare([]byte(spoor.HashToken(string(secret))), []byte(want)) == 1
+}
+
+// admit decides whether the actor may take the route, and finds the app that
+// the request is about. An app that is not the actor's own does not exist.
+func (c *call) admit() error {
+	if !c.who.role.Allows(c.route.role) {
+		return errForbidden
+	}
+	apps := c.s.opt.Apps
+	switch c.route.scope {
+	case scopeApp:
+		switch {
+		case c.who.control:
+			return errForbidden
+		case c.who.local:
+			name, err := c.query("app")
+			if err != nil {
+				return err
+			}
+			if name == "" {
+				return detail(fasthttp.StatusBadRequest, "Say which app: add ?app=NAME.")
+			}
+			c.app = apps.AppByName(name)
+		default:
+			c.app = c.who.app
+		}
+	case scopeAllApps:
+		if !c.who.control && !c.who.local {
+			return errForbidden
+		}
+		return nil
+	case scopeNamedApp:
+		c.app = apps.AppByName(c.args[0])
+		if c.app != nil && c.who.app != nil && c.who.app.ID != c.app.ID {
+			c.app = nil
+		}
+	}
+	if c.app == nil {
+		return errNotFound
+	}
+	return nil
+}

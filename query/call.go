@@ -1,0 +1,228 @@
+package query
+
+import (
+	"bytes"
+	"errors"
+	"io"
+	"mime"
+	"runtime/debug"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// door is where a request came in.
+type door uint8
+
+const (
+	doorWeb    door = iota // the token-protected listener
+	doorLocal              // the unix socket
+	doorPublic             // mounted on another server: /api/public/ alone
+)
+
+// call is one request on its way through a handler.
+type call struct {
+	s     *Server
+	ctx   *fasthttp.RequestCtx
+	door  door
+	route *route
+	args  []string // arguments of the path, decoded
+	who   actor
+	app   *spoor.App // nil where the scope has none
+	v2    bool
+	now   time.Time
+
+	// For the audit log; handlers fill them.
+	subjects int
+	subject  int64 // public id if it is one person
+
+	bodyRead bool // to its end
+
+	stream *stream // set by handlers that stream; it audits at its end
+}
+
+// handle answers one request. It never panics.
+func (s *Server) handle(ctx *fasthttp.RequestCtx, door door) {
+	s.counters.requests.Add(1)
+	c := &call{s: s, ctx: ctx, door: door}
+	defer func() {
+		if r := recover(); r != nil {
+			s.counters.panics.Add(1)
+			s.opt.Log.Error("a handler panicked; please report this", "stack", string(debug.Stack()))
+			ctx.Response.Reset()
+			s.refuse(ctx, errInternal)
+			ctx.SetConnectionClose()
+		}
+		// fasthttp would read what is left of a body as the next request.
+		if ctx.RequestBodyStream() != nil && !c.bodyRead {
+			ctx.SetConnectionClose()
+		}
+	}()
+	c.answer()
+}
+
+// answer goes from the gate to the handler.
+func (c *call) answer() {
+	s, ctx := c.s, c.ctx
+	h := &ctx.Response.Header
+	h.SetNoDefaultContentType(true)
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	if p := gate(&ctx.Request.Header); p != nil {
+		s.refuse(ctx, p)
+		ctx.SetConnectionClose()
+		return
+	}
+	path, _, _ := strings.Cut(string(ctx.RequestURI()), "?")
+	res, args := s.find(path, c.door)
+	if res == nil {
+		s.refuse(ctx, errNotFound)
+		return
+	}
+	method := string(ctx.Method())
+	if method == fasthttp.MethodOptions {
+		h.Set("Allow", res.allow)
+		return
+	}
+	c.route, c.args, c.now = res.methods[method], args, s.opt.Now()
+	if c.route == nil {
+		h.Set("Allow", res.allow)
+		s.refuse(ctx, detail(fasthttp.StatusMethodNotAllowed, "This path takes "+res.allow+"."))
+		return
+	}
+	if err := c.run(); err != nil {
+		c.fail(err)
+	}
+}
+
+// run goes from authentication to the audit.
+func (c *call) run() error {
+	if c.route.scope != scopeNone {
+		var err error
+		if c.who, err = c.s.authenticate(c.ctx, c.door); err != nil {
+			return err
+		}
+		if err := c.admit(); err != nil {
+			return err
+		}
+	}
+	if c.route.scope == scopeApp && !c.who.local {
+		if sec := c.s.limits.take(c.app, c.now); sec > 0 {
+			c.s.counters.limited.Add(1)
+			return retry(detail(fasthttp.StatusTooManyRequests, "Request was throttled; try again later."), sec)
+		}
+	}
+	c.v2 = acceptsVersion2(c.ctx.Request.Header.Peek("Accept"))
+	err := c.route.serve(c)
+	// A look-up that found nobody was a look-up all the same.
+	if c.stream == nil && (err == nil || errors.Is(err, errNotFound)) {
+		c.audit(true)
+	}
+	return err
+}
+
+// fail writes an error as reply, and logs it if it is ours to mend.
+func (c *call) fail(err error) {
+	p, known := problemOf(err)
+	if !known {
+		c.s.opt.Log.Error("cannot answer a request", "method", c.route.method, "path", c.route.pattern, "error", err)
+	}
+	c.s.refuse(c.ctx, p)
+}
+
+// refuse writes a problem.
+func (s *Server) refuse(ctx *fasthttp.RequestCtx, p *problem) {
+	h := &ctx.Response.Header
+	h.Set("X-Content-Type-Options", "nosniff")
+	h.Set("Cache-Control", "no-store")
+	switch {
+	case p.status == fasthttp.StatusUnauthorized:
+		h.Set("WWW-Authenticate", "Token")
+		s.counters.denied.Add(1)
+	case p.status == fasthttp.StatusForbidden:
+		s.counters.denied.Add(1)
+	case p.status >= 500:
+		s.counters.failed.Add(1)
+	}
+	if p.retrySec > 0 {
+		h.Set("Retry-After", strconv.Itoa(p.retrySec))
+	}
+	ctx.SetStatusCode(p.status)
+	h.SetContentType("application/json")
+	ctx.SetBody(p.body)
+}
+
+// reply sends JSON.
+func (c *call) reply(status int, w *jsonWriter) error {
+	c.ctx.SetStatusCode(status)
+	c.ctx.Response.Header.SetContentType("application/json")
+	c.ctx.Response.SetBodyRaw(w.b)
+	return nil
+}
+
+// query is a value of the query, or empty. It is plain text of bounded length.
+func (c *call) query(name string) (string, error) {
+	v := string(c.ctx.QueryArgs().Peek(name))
+	if !plainText(v) {
+		return "", errBadQuery
+	}
+	return v, nil
+}
+
+// onlyQuery refuses names that the route does not know: to ignore a filter
+// would be to answer with everybody.
+func (c *call) onlyQuery(known ...string) error {
+	known = append(known, "app", "format")
+	for name := range c.ctx.QueryArgs().All() {
+		found := false
+		for _, k := range known {
+			found = found || string(name) == k
+		}
+		if !found {
+			return errNoFilters
+		}
+	}
+	return nil
+}
+
+// body is the request's body of at most 1 MiB; also where the server that
+// Handler is mounted on leaves it in the connection.
+func (c *call) body() ([]byte, error) {
+	if enc := c.ctx.Request.Header.ContentEncoding(); len(enc) > 0 && !bytes.EqualFold(enc, []byte("identity")) {
+		return nil, errEncoding
+	}
+	in := c.ctx.RequestBodyStream()
+	if in == nil {
+		body := c.ctx.PostBody()
+		if len(body) > bodyBytesMax {
+			return nil, errTooLarge
+		}
+		return body, nil
+	}
+	body, err := io.ReadAll(io.LimitReader(in, bodyBytesMax+1))
+	if len(body) > bodyBytesMax {
+		return nil, errTooLarge
+	}
+	// fasthttp gives a plain end for a connection that broke off. In a chunked
+	// body it cannot be told from the real end, but JSON shows its own.
+	if announced := c.ctx.Request.Header.ContentLength(); err != nil || announced >= 0 && len(body) != announced {
+		return nil, detail(fasthttp.StatusBadRequest, "The body did not arrive whole.")
+	}
+	c.bodyRead = true
+	return body, nil
+}
+
+// acceptsVersion2 reads the media-type parameter version of Accept, with any
+// spacing. No version means 1.
+func acceptsVersion2(accept []byte) bool {
+	for _, part := range strings.Split(string(accept), ",") {
+		_, params, err := mime.ParseMediaType(part)
+		if err == nil && strings.TrimSpace(params["version"]) == "2" {
+			return true
+		}
+	}
+	return false
+}

@@ -1,0 +1,33 @@
+// Package query is the read side: it answers for what the store keeps, and
+// lets contacts be set, apps be managed and data be exported, over HTTP.
+//
+// New makes a Server from Options; it sees the store through the interface
+// Store. Serve answers on a listener where each request needs a token,
+// ServeLocal on the unix socket, where the caller is the operator and names
+// the app with ?app=NAME, and Handler mounts /api/public/ on another server.
+// The table in route.go lists every path with its role.
+//
+//	/api/public/…   users, their attributes and their history
+//	/api/export/…   users.csv and hits.ndjson, streamed
+//	/api/tail       hits as they are stored, one JSON object a line
+//	/api/partitions days, sizes, sealed or open
+//	/api/admin/…    apps, write keys, tokens, settings
+//	/healthz /readyz /metrics
+//
+// Adding a path is one row of that table. A row that names an action passes
+// the one audit function; no handler can forget to.
+//
+// # Caveats
+//
+// The public paths follow an API that clients already know: the Accept header
+// chooses between version 1 and 2, enumerations go in as numbers and come out
+// as words, and a trailing slash is optional. Pages hold 100 entries. Numbered
+// pages shift when profiles vanish between two requests; cursors do not.
+//
+// An export that fails ends with a line that says so and with a connection
+// cut before its last chunk, so that no client takes a part for the whole.
+// Streams need HTTP/1.1.
+//
+// Erasing, tags, lists, companies and filters are not here; they answer 501,
+// and fields of a body that were not kept are named in X-Spoor-Ignored.
+package query

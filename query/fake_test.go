@@ -1,0 +1,451 @@
+package query
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp/fasthttputil"
+)
+
+// fakeStore keeps everything in maps; it follows the contract of Store.
+type fakeStore struct {
+	mu       sync.Mutex
+	apps     *fakeApps
+	profiles map[spoor.AppID][]*spoor.Profile // by number
+	hits     map[spoor.AppID][]spoor.Hit      // by time
+	tails    []chan spoor.Hit
+	readOnly error
+	failAt   int // walks fail after so many entries; 0: never
+	panics   bool
+	tailEnds bool // tails are closed from the start
+	edits    []spoor.Edit
+}
+
+var errDisk = errors.New("bad block")
+
+func (f *fakeStore) Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.panics {
+		panic("bug")
+	}
+	for _, p := range f.profiles[app] {
+		if p.Number == n {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+func (f *fakeStore) ProfileByID(app spoor.AppID, id int64) (*spoor.Profile, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.profiles[app] {
+		if p.ID == id {
+			return p, nil
+		}
+	}
+	return nil, nil
+}
+
+func (f *fakeStore) Find(app spoor.AppID, by spoor.Lookup, value string) (found []spoor.Number, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, p := range f.profiles[app] {
+		var has bool
+		switch by {
+		case spoor.LookupKey:
+			has = slices.Contains(p.Keys, value)
+		case spoor.LookupUserID:
+			has = p.UserID == value
+		case spoor.LookupEmail:
+			has = strings.EqualFold(p.Text(spoor.AttrEmail), value)
+		case spoor.LookupPhone:
+			has = p.Text(spoor.AttrPhone) == strings.TrimSpace(value)
+		}
+		if has {
+			found = append(found, p.Number)
+		}
+	}
+	return found, nil
+}
+
+func (f *fakeStore) Profiles(app spoor.AppID, after spoor.Number, fn func(*spoor.Profile) error) error {
+	f.mu.Lock()
+	list := slices.Clone(f.profiles[app])
+	f.mu.Unlock()
+	for i, p := range list {
+		if f.failAt > 0 && i == f.failAt {
+			return errDisk
+		}
+		if p.Number > after {
+			if err := fn(p); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeStore) ProfileCount(app spoor.AppID) (int64, error) {
+	return int64(len(f.profiles[app])), nil
+}
+
+func (f *fakeStore) Hits(app spoor.AppID, n spoor.Number, fn func(*spoor.Hit) error) error {
+	for _, h := range slices.Backward(f.hits[app]) {
+		if h.Profile == n {
+			if err := fn(&h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeStore) ScanHits(app spoor.AppID, from, to spoor.Day, fn func(*spoor.Hit) error) error {
+	for i, h := range f.hits[app] {
+		if f.failAt > 0 && i == f.failAt {
+			return errDisk
+		}
+		if h.Day >= from && h.Day <= to {
+			if err := fn(&h); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+func (f *fakeStore) Edit(e *spoor.Edit) (spoor.Number, bool, error) {
+	if f.readOnly != nil {
+		return 0, false, f.readOnly
+	}
+	byUser, _ := f.Find(e.App, spoor.LookupUserID, e.UserID)
+	byKey, _ := f.Find(e.App, spoor.LookupKey, e.Key)
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.edits = append(f.edits, *e)
+	var p *spoor.Profile
+	for _, q := range f.profiles[e.App] {
+		switch {
+		case e.Number != 0 && q.Number == e.Number,
+			e.Number == 0 && e.UserID != "" && slices.Contains(byUser, q.Number):
+			p = q
+		case e.Number == 0 && p == nil && e.Key != "" && slices.Contains(byKey, q.Number):
+			p = q
+		}
+	}
+	switch {
+	case p != nil && e.MustCreate, p != nil && e.UserID != "" && len(byUser) > 0 && byUser[0] != p.Number:
+		return 0, false, fmt.Errorf("cannot edit: %w", spoor.ErrTaken)
+	case p == nil && e.Number != 0:
+		return 0, false, spoor.ErrNoProfile
+	}
+	created := p == nil
+	if created {
+		n := spoor.Number(1)
+		if list := f.profiles[e.App]; len(list) > 0 {
+			n = list[len(list)-1].Number + 1
+		}
+		key := e.Key
+		if key == "" {
+			key = fmt.Sprintf("key%09d", n)
+		}
+		p = &spoor.Profile{App: e.App, Number: n, ID: 1000 + int64(n), Keys: []string{key}, CreatedAt: e.At}
+		f.profiles[e.App] = append(f.profiles[e.App], p)
+	}
+	p.UpdatedAt = e.At
+	if e.UserID != "" {
+		p.UserID = e.UserID
+	}
+	for _, a := range e.Attributes {
+		p.Attributes = slices.DeleteFunc(p.Attributes, func(b spoor.Attribute) bool { return b.Name == a.Name })
+		if a.Type != spoor.TypeNull {
+			p.Attributes = append(p.Attributes, a)
+		}
+	}
+	slices.SortFunc(p.Attributes, func(a, b spoor.Attribute) int { return strings.Compare(a.Name, b.Name) })
+	return p.Number, created, nil
+}
+
+func (f *fakeStore) Tail(spoor.AppID) (<-chan spoor.Hit, func()) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	ch := make(chan spoor.Hit, 10)
+	if f.tailEnds {
+		close(ch)
+		return ch, func() {}
+	}
+	f.tails = append(f.tails, ch)
+	return ch, func() {
+		f.mu.Lock()
+		defer f.mu.Unlock()
+		f.tails = slices.DeleteFunc(f.tails, func(c chan spoor.Hit) bool { return c == ch })
+	}
+}
+
+func (f *fakeStore) send(h spoor.Hit) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, ch := range f.tails {
+		ch <- h
+	}
+}
+
+func (f *fakeStore) Partitions(app spoor.AppID) ([]spoor.Partition, error) {
+	return []spoor.Partition{{App: app, Day: 20000, Hits: 3, Profiles: 2, Bytes: 512, Sealed: true}}, nil
+}
+
+func (f *fakeStore) PublicID(_ spoor.AppID, n spoor.Number) int64 { return 1000 + int64(n) }
+
+func (f *fakeStore) CreateApp(a *spoor.App) (*spoor.App, error) {
+	a = a.Clone()
+	a.ID = spoor.AppID(len(f.apps.list) + 1)
+	f.apps.list = append(f.apps.list, a)
+	return a, nil
+}
+
+func (f *fakeStore) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error) {
+	for i, a := range f.apps.list {
+		if a.ID == id {
+			b := a.Clone()
+			if err := change(b); err != nil {
+				return nil, fmt.Errorf("cannot update app: %w", err)
+			}
+			f.apps.list[i] = b
+			return b, nil
+		}
+	}
+	return nil, errors.New("no app")
+}
+
+func (f *fakeStore) DeleteApp(id spoor.AppID) error {
+	f.apps.list = slices.DeleteFunc(f.apps.list, func(a *spoor.App) bool { return a.ID == id })
+	return nil
+}
+
+func (f *fakeStore) Writable() error { return f.readOnly }
+
+type fakeApps struct{ list []*spoor.App }
+
+func (f *fakeApps) find(fits func(*spoor.App) bool) *spoor.App {
+	for _, a := range f.list {
+		if fits(a) {
+			return a
+		}
+	}
+	return nil
+}
+
+func (f *fakeApps) App(id spoor.AppID) *spoor.App {
+	return f.find(func(a *spoor.App) bool { return a.ID == id })
+}
+
+func (f *fakeApps) AppByName(name string) *spoor.App {
+	return f.find(func(a *spoor.App) bool { return a.Name == name })
+}
+
+func (f *fakeApps) AppByKey(key string) *spoor.App {
+	return f.find(func(a *spoor.App) bool {
+		return slices.ContainsFunc(a.Keys, func(k spoor.WriteKey) bool { return k.Key == key })
+	})
+}
+
+func (f *fakeApps) AppByToken(secret string) (app *spoor.App, tok spoor.Token) {
+	hash := spoor.HashToken(secret)
+	app = f.find(func(a *spoor.App) bool {
+		i := slices.IndexFunc(a.Tokens, func(t spoor.Token) bool { return t.Hash == hash })
+		if i >= 0 {
+			tok = a.Tokens[i]
+		}
+		return i >= 0
+	})
+	return app, tok
+}
+
+func (f *fakeApps) AllApps() []*spoor.App { return f.list }
+
+var testNow = time.Date(2026, 3, 4, 5, 6, 7, 0, time.UTC)
+
+// testServer is a Server on in-memory listeners, with two apps, "shop" and
+// "other", that have one token of each role named APP-ROLE.
+type testServer struct {
+	*Server
+	t     *testing.T
+	store *fakeStore
+	web   *http.Client
+	local *http.Client
+	raw   func() net.Conn
+	log   *bytes.Buffer
+
+	mu       sync.Mutex
+	accesses []Access
+	now      time.Time
+}
+
+func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
+	t.Helper()
+	apps := &fakeApps{}
+	for i, name := range []string{"shop", "other"} {
+		a := &spoor.App{ID: spoor.AppID(i + 1), Name: name, Settings: spoor.DefaultSettings("UTC")}
+		for _, role := range []spoor.Role{read, write, erase, admin} {
+			a.Tokens = append(a.Tokens, spoor.Token{Name: name + "-" + string(role), Role: role, Hash: spoor.HashToken(name + "-" + string(role))})
+		}
+		a.Tokens = append(a.Tokens, spoor.Token{Name: "old", Role: admin, Hash: spoor.HashToken(name + "-expired"), Expires: testNow.UnixMilli()})
+		apps.list = append(apps.list, a.Clone())
+	}
+	ts := &testServer{t: t, now: testNow, log: new(bytes.Buffer)}
+	ts.store = &fakeStore{apps: apps, profiles: map[spoor.AppID][]*spoor.Profile{}, hits: map[spoor.AppID][]spoor.Hit{}}
+	opt := Options{
+		Store: ts.store, Apps: apps,
+		Secret:         []byte("secret of the test"),
+		AdminTokenHash: spoor.HashToken("control"),
+		Metrics:        func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
+		Log:            slog.New(slog.NewTextHandler(ts.log, nil)),
+		Now: func() time.Time {
+			ts.mu.Lock()
+			defer ts.mu.Unlock()
+			return ts.now
+		},
+		Audit: func(a Access) {
+			ts.mu.Lock()
+			defer ts.mu.Unlock()
+			ts.accesses = append(ts.accesses, a)
+		},
+	}
+	for _, f := range change {
+		f(&opt)
+	}
+	s, err := New(opt)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ts.Server = s
+	web, local := fasthttputil.NewInmemoryListener(), fasthttputil.NewInmemoryListener()
+	go s.Serve(web)
+	go s.ServeLocal(local)
+	ts.web, ts.local = client(web), client(local)
+	ts.raw = func() net.Conn {
+		c, err := web.Dial()
+		if err != nil {
+			t.Fatal(err)
+		}
+		return c
+	}
+	t.Cleanup(func() {
+		ts.web.CloseIdleConnections()
+		ts.local.CloseIdleConnections()
+		web.Close()
+		local.Close()
+	})
+	return ts
+}
+
+func client(l *fasthttputil.InmemoryListener) *http.Client {
+	return &http.Client{Transport: &http.Transport{
+		DialContext: func(context.Context, string, string) (net.Conn, error) { return l.Dial() },
+	}}
+}
+
+// reply is what came back.
+type reply struct {
+	status int
+	body   string
+	header http.Header
+}
+
+// do sends a request. The token may be empty; headers come as "Name: value".
+func (ts *testServer) do(method, path, token, body string, headers ...string) reply {
+	ts.t.Helper()
+	return ts.doVia(ts.web, method, path, token, body, headers...)
+}
+
+func (ts *testServer) doVia(c *http.Client, method, path, token, body string, headers ...string) reply {
+	ts.t.Helper()
+	req, err := http.NewRequest(method, "http://spoor.test"+path, strings.NewReader(body))
+	if err != nil {
+		ts.t.Fatal(err)
+	}
+	if token != "" {
+		req.Header.Set("Authorization", "Token "+token)
+	}
+	for _, h := range headers {
+		name, value, _ := strings.Cut(h, ": ")
+		req.Header.Set(name, value)
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		ts.t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		ts.t.Fatalf("%s %s: %v", method, path, err)
+	}
+	return reply{resp.StatusCode, string(b), resp.Header}
+}
+
+// audited returns and forgets the entries of the audit.
+func (ts *testServer) audited() []Access {
+	ts.mu.Lock()
+	defer ts.mu.Unlock()
+	a := ts.accesses
+	ts.accesses = nil
+	return a
+}
+
+// addProfile adds ada, who has every field.
+func (ts *testServer) addProfile(app spoor.AppID, n spoor.Number, userID, email string) *spoor.Profile {
+	at := func(min int) int64 { return testNow.Add(time.Duration(min) * time.Minute).UnixMilli() }
+	text := func(name, v string) spoor.Attribute {
+		return spoor.Attribute{Name: name, Type: spoor.TypeString, Text: v}
+	}
+	p := &spoor.Profile{
+		App: app, Number: n, ID: 1000 + int64(n), Keys: []string{fmt.Sprintf("cookie%06d", n), "device-1"}, UserID: userID,
+		CreatedAt: at(0), UpdatedAt: at(1), FirstSeen: at(2), LastSeen: at(3), LastContacted: at(4),
+		LastHeardFrom: at(5), LastEmailOpened: at(6), LastEmailClicked: at(7),
+		Views: 7, Events: 8, Visits: 2, MobileIDs: []string{"push-1"},
+		Attributes: []spoor.Attribute{
+			text("assigned_to", "12"), text("browser", "Firefox"), text("browser_language", "pl"),
+			text("browser_version", "150"), text("city", "Gdańsk"), text("country", "PL"), text("device", "desktop"),
+			text("email", email), text("first_name", "Ada"), {Name: "gender", Type: spoor.TypeInt, Text: "3"},
+			text("last_ip", "203.0.113.0"), text("last_name", "Byron"), {Name: "nested", Type: spoor.TypeJSON, Text: `{"a":[1]}`},
+			text("os_type", "Windows"), text("os_version", "11"), text("phone_number", "+48600100200"),
+			{Name: "plan", Type: spoor.TypeString, Text: "gold"}, text("region", "Pomerania"),
+			{Name: "paid", Type: spoor.TypeBool, Text: "true"}, text("resolution", "1920x1080"),
+			{Name: "score", Type: spoor.TypeInt, Text: "-5"}, {Name: "spent", Type: spoor.TypeFloat, Text: "12.5"},
+			text("status", "user"), text("timezone", "Europe/Warsaw"),
+			{Name: "web_push_consent", Type: spoor.TypeBool, Text: "true"},
+		},
+	}
+	ts.store.profiles[app] = append(ts.store.profiles[app], p)
+	return p
+}
+
+// addHit adds a page view or another hit of profile n.
+func (ts *testServer) addHit(app spoor.AppID, n spoor.Number, kind spoor.Kind, name string) *spoor.Hit {
+	i := len(ts.store.hits[app])
+	ts.store.hits[app] = append(ts.store.hits[app], spoor.Hit{
+		App: app, Kind: kind, Door: spoor.DoorNative, Name: name, Profile: n, Public: int64(5000 + i), Day: 20516,
+		Time: testNow.UnixMilli() + int64(i)*1000, Received: testNow.UnixMilli() + int64(i)*1000,
+		URL: "https://shop.example/a?utm_source=x", Referrer: "https://search.example/", Title: "A \"page\"",
+		Resolution: "1920x1080", Language: "pl", TimeZone: "Europe/Warsaw", IP: netip.MustParseAddr("203.0.113.0"),
+		UserAgent: "Mozilla/5.0", Properties: []byte(`{"price":1.5,"tags":["a"],"note":"x"}`),
+		Place: spoor.Place{City: "Gdańsk", Region: "Pomerania", Country: "PL"},
+		Agent: spoor.Agent{OS: "Windows", OSVersion: "11", Browser: "Firefox", BrowserVersion: "150", Device: "desktop"},
+	})
+	return &ts.store.hits[app][i]
+}

@@ -1,0 +1,43 @@
+package query
+
+import (
+	"errors"
+
+	"github.com/spoorhq/spoor"
+)
+
+// ErrStop ends a walk over a Store early; the Store returns it unchanged.
+var ErrStop = errors.New("the walk was stopped")
+
+// Store is what the read side needs of the store. All methods may be called
+// concurrently. What a callback is given is valid until it returns.
+type Store interface {
+	// Profile returns nil if there is none. A former number gives the person
+	// it was merged into.
+	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
+	// ProfileByID finds a profile by its public id; nil if there is none.
+	ProfileByID(app spoor.AppID, publicID int64) (*spoor.Profile, error)
+	// Find returns the profiles that an identifier leads to, oldest first.
+	Find(app spoor.AppID, by spoor.Lookup, value string) ([]spoor.Number, error)
+	// Profiles walks the profiles behind a number, in order of numbers.
+	Profiles(app spoor.AppID, after spoor.Number, fn func(*spoor.Profile) error) error
+	ProfileCount(app spoor.AppID) (int64, error)
+	// Hits walks a person's hits, newest first, over all former numbers.
+	Hits(app spoor.AppID, n spoor.Number, fn func(*spoor.Hit) error) error
+	// ScanHits walks the hits of the days from to to, both included.
+	ScanHits(app spoor.AppID, from, to spoor.Day, fn func(*spoor.Hit) error) error
+	// Edit fails with spoor.ErrTaken if the user id belongs to another
+	// profile, and with spoor.ErrNoProfile.
+	Edit(e *spoor.Edit) (n spoor.Number, created bool, err error)
+	// Tail gives hits as they are stored, and drops some when the reader is
+	// slow. The reader calls stop.
+	Tail(app spoor.AppID) (hits <-chan spoor.Hit, stop func())
+	Partitions(app spoor.AppID) ([]spoor.Partition, error)
+	PublicID(app spoor.AppID, n spoor.Number) int64
+	// CreateApp assigns the id; it fails if the name is taken.
+	CreateApp(a *spoor.App) (*spoor.App, error)
+	UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error)
+	DeleteApp(id spoor.AppID) error
+	// Writable is nil, or says why the store cannot write.
+	Writable() error
+}
