@@ -1,0 +1,225 @@
+package store
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+)
+
+// directory is an immutable snapshot of all apps, replaced on each change, so
+// that the front door looks keys up without a lock.
+type directory struct {
+	byID    map[spoor.AppID]*spoor.App
+	byName  map[string]*spoor.App
+	byKey   map[string]keyed
+	byToken map[string]tokened
+	all     []*spoor.App
+}
+
+type keyed struct {
+	app     *spoor.App
+	expires int64
+}
+
+type tokened struct {
+	app   *spoor.App
+	token spoor.Token
+}
+
+func newDirectory(apps []*spoor.App) *directory {
+	d := &directory{
+		byID:   map[spoor.AppID]*spoor.App{},
+		byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, byToken: map[string]tokened{}, all: apps,
+	}
+	slices.SortFunc(d.all, func(a, b *spoor.App) int { return int(a.ID) - int(b.ID) })
+	for _, a := range apps {
+		d.byID[a.ID], d.byName[a.Name] = a, a
+		for _, k := range a.Keys {
+			d.byKey[k.Key] = keyed{a, k.Expires}
+		}
+		for _, t := range a.Tokens {
+			d.byToken[t.Hash] = tokened{a, t}
+		}
+	}
+	return d
+}
+
+// with is the directory with one app put in, or taken out where app is nil.
+func (d *directory) with(id spoor.AppID, app *spoor.App) *directory {
+	byID := maps.Clone(d.byID)
+	delete(byID, id)
+	if app != nil {
+		byID[id] = app
+	}
+	return newDirectory(slices.Collect(maps.Values(byID)))
+}
+
+// App finds an app by number; nil if there is none.
+func (s *Store) App(id spoor.AppID) *spoor.App { return s.apps.Load().byID[id] }
+
+// AppByName finds an app by name; nil if there is none.
+func (s *Store) AppByName(name string) *spoor.App { return s.apps.Load().byName[name] }
+
+// AppByKey finds the app of a live write key; nil if there is none.
+func (s *Store) AppByKey(writeKey string) *spoor.App {
+	k, ok := s.apps.Load().byKey[writeKey]
+	if !ok || !spoor.Live(k.expires, s.opts.Now()) {
+		return nil
+	}
+	return k.app
+}
+
+// AppByToken finds the app and token of a secret; nil if unknown or expired.
+func (s *Store) AppByToken(secret string) (*spoor.App, spoor.Token) {
+	t, ok := s.apps.Load().byToken[spoor.HashToken(secret)]
+	if !ok || !spoor.Live(t.token.Expires, s.opts.Now()) {
+		return nil, spoor.Token{}
+	}
+	return t.app, t.token
+}
+
+// AllApps lists the apps by number. The slice must not be changed.
+func (s *Store) AllApps() []*spoor.App { return s.apps.Load().all }
+
+func readApps(db *pebble.DB) (*directory, error) {
+	var apps []*spoor.App
+	err := scan(db, []byte{prefixApp}, func(key, value []byte) error {
+		if len(key) != 6 || key[5] != appSettings {
+			return nil
+		}
+		app := new(spoor.App)
+		if err := readJSON(value, app); err != nil {
+			return fmt.Errorf("cannot read the settings of an app: %w", err)
+		}
+		apps = append(apps, app.Clone())
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	return newDirectory(apps), nil
+}
+
+// Settings are read seldom and by people, so they are JSON behind the header.
+func appendJSON(dst []byte, v any) ([]byte, error) {
+	raw, err := json.Marshal(v)
+	return append(appendHeader(dst), raw...), err
+}
+
+func readJSON(value []byte, v any) error {
+	if len(value) < headerBytes || value[0] != valueVersion || value[1] != valuePlain {
+		return errValue
+	}
+	return json.Unmarshal(value[headerBytes:], v)
+}
+
+// CreateApp stores a new app under the next free number and returns it once it
+// is on disk. Its name must be free.
+func (s *Store) CreateApp(a *spoor.App) (*spoor.App, error) {
+	app := a.Clone()
+	err := s.change(func(g *group) error {
+		if err := s.checkApp(app); err != nil {
+			return err
+		}
+		g.w.appsMade++
+		app.ID = spoor.AppID(g.w.appsMade)
+		var secret salt
+		if _, err := io.ReadFull(s.opts.Rand, secret[:]); err != nil {
+			return fmt.Errorf("cannot make the salt of an app: %w", err)
+		}
+		g.set(appKey(app.ID, appSalt), append(appendHeader(nil), secret[:]...))
+		state := newAppState(app, secret)
+		state.sealed = app.Day(app.Created) - spoor.Day(app.Settings.WindowDays) - 1
+		g.w.apps[app.ID] = state
+		g.touchApp(state)
+		return g.putApp(app)
+	})
+	return app, err
+}
+
+// UpdateApp changes an app and returns the new one once it is on disk. The
+// number and the name stay.
+func (s *Store) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error) {
+	var app *spoor.App
+	err := s.change(func(g *group) error {
+		old := s.apps.Load().byID[id]
+		if old == nil {
+			return fmt.Errorf("there is no app %d", id)
+		}
+		app = old.Clone()
+		if err := change(app); err != nil {
+			return err
+		}
+		app.ID, app.Name = old.ID, old.Name
+		if err := s.checkApp(app); err != nil {
+			return err
+		}
+		return g.putApp(app)
+	})
+	return app, err
+}
+
+// DeleteApp removes an app with all its data. Its number is not used again.
+func (s *Store) DeleteApp(id spoor.AppID) error {
+	return s.change(func(g *group) error {
+		if s.apps.Load().byID[id] == nil {
+			return fmt.Errorf("there is no app %d", id)
+		}
+		if err := g.flush(); err != nil { // nothing of this group may land behind the deletion
+			return err
+		}
+		for _, prefix := range appPrefixes {
+			start := key1(nil, prefix, id)
+			if err := g.batch.DeleteRange(start, after(start), nil); err != nil {
+				return err
+			}
+		}
+		delete(g.w.apps, id)
+		s.apps.Store(s.apps.Load().with(id, nil))
+		return nil
+	})
+}
+
+// putApp stores an app and puts it into the directory at once: the writer
+// must know it for the next request. Callers hear of it after the sync.
+func (g *group) putApp(app *spoor.App) error {
+	value, err := appendJSON(nil, app)
+	if err != nil {
+		return fmt.Errorf("cannot store the settings of app %q: %w", app.Name, err)
+	}
+	g.set(appKey(app.ID, appSettings), value)
+	app = app.Clone() // the caller keeps the other one
+	g.w.s.apps.Store(g.w.s.apps.Load().with(app.ID, app))
+	if a := g.w.apps[app.ID]; a != nil {
+		a.app = app
+	}
+	return nil
+}
+
+func (s *Store) checkApp(app *spoor.App) error {
+	if !spoor.ValidAppName(app.Name) {
+		return fmt.Errorf("cannot use app name %q: want 1 to 63 of a-z, 0-9 and - inside", app.Name)
+	}
+	d := s.apps.Load()
+	if other := d.byName[app.Name]; other != nil && other.ID != app.ID {
+		return fmt.Errorf("cannot use app name %q: %w", app.Name, spoor.ErrNameTaken)
+	}
+	for _, k := range app.Keys {
+		if len(k.Key) < 4 || len(k.Key) > 128 || strings.ContainsAny(k.Key, " :\t\r\n") {
+			return fmt.Errorf("cannot use a write key of %d bytes: want 4 to 128 without blanks and colons", len(k.Key))
+		}
+		if other, ok := d.byKey[k.Key]; ok && other.app.ID != app.ID {
+			return fmt.Errorf("cannot use a write key of app %q: it belongs to app %q", app.Name, other.app.Name)
+		}
+	}
+	if len(app.Settings.Zones) == 0 {
+		return fmt.Errorf("cannot store app %q: it has no time zone", app.Name)
+	}
+	return nil
+}

@@ -1,0 +1,94 @@
+package store
+
+import (
+	"github.com/bits-and-blooms/bloom/v3"
+)
+
+// generations is a bounded cache of two maps: what is used moves to the young
+// one, and when that is full the old one is thrown away. Used by the writer
+// alone. Between two calls of turn nothing is forgotten that was used, which
+// the writer relies on within one group.
+type generations[K comparable, V any] struct {
+	young, old map[K]V
+	size       int // entries of one generation
+}
+
+func newGenerations[K comparable, V any](size int) *generations[K, V] {
+	return &generations[K, V]{young: map[K]V{}, old: map[K]V{}, size: size}
+}
+
+func (g *generations[K, V]) get(k K) (v V, ok bool) {
+	if v, ok = g.young[k]; ok {
+		return v, true
+	}
+	if v, ok = g.old[k]; ok {
+		g.young[k] = v
+	}
+	return v, ok
+}
+
+func (g *generations[K, V]) put(k K, v V) { g.young[k] = v }
+
+func (g *generations[K, V]) drop(k K) {
+	delete(g.young, k)
+	delete(g.old, k)
+}
+
+// turn starts a new generation if the young one is full. It reports whether
+// it did.
+func (g *generations[K, V]) turn() bool {
+	if len(g.young) < g.size {
+		return false
+	}
+	g.old = g.young
+	g.young = make(map[K]V, g.size/4)
+	return true
+}
+
+// filter answers "is this keyed hash surely new?" from memory, in front of
+// keys that are mostly absent: Pebble's Get uses no Bloom filter in its last
+// level, and an absent key costs it 2 to 20 microseconds. It grows in layers,
+// so that an idle store stays small, up to a bound; past that it answers
+// "maybe" more often, which costs reads and never truth.
+//
+// Until it has been loaded from disk it answers "maybe" to everything. The
+// writer alone uses it.
+type filter struct {
+	layers []*bloom.BloomFilter
+	room   int // keys that still fit into the last layer
+	left   int // bytes that layers may still take
+	next   int // bytes of the next layer
+	ready  bool
+}
+
+const (
+	filterLayerMin   = 256 << 10
+	filterKeysOfByte = 0.8 // ten bits a key: one absent key in a hundred costs a read
+)
+
+func newFilter(bytesMax int) *filter {
+	return &filter{left: bytesMax, next: min(filterLayerMin, bytesMax)}
+}
+
+func (f *filter) maybe(h hash) bool {
+	if !f.ready {
+		return true
+	}
+	for _, l := range f.layers {
+		if l.Test(h[:]) {
+			return true
+		}
+	}
+	return false
+}
+
+func (f *filter) add(h hash) {
+	if f.room <= 0 && f.left >= f.next {
+		f.layers = append(f.layers, bloom.New(uint(f.next)*8, 7))
+		f.room = int(float64(f.next) * filterKeysOfByte)
+		f.left -= f.next
+		f.next = max(filterLayerMin, min(2*f.next, f.left))
+	}
+	f.room--
+	f.layers[len(f.layers)-1].Add(h[:])
+}

@@ -1,0 +1,455 @@
+package store
+
+import (
+	"fmt"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// problemsMax is how many findings Check lists before it only counts.
+const problemsMax = 100
+
+// Report is what Check found. No finding names a person: they give numbers.
+type Report struct {
+	Apps, Profiles, Hits, Days int64
+	Found                      int64    // problems in all
+	Problems                   []string // the first hundred
+}
+
+func (r *Report) problem(format string, args ...any) {
+	if r.Found++; len(r.Problems) < problemsMax {
+		r.Problems = append(r.Problems, fmt.Sprintf(format, args...))
+	}
+}
+
+// Check reads the whole store and verifies what must hold between its records:
+// every hit's profile exists and knows the day; activity, accounts and
+// roll-ups are a scan of the hits; identifiers point at living profiles and
+// back; stored = present + swept + erased; every event id points at its hit.
+//
+// It needs memory for each profile and event of one app at a time. An error
+// means that the store could not be read to the end.
+func (s *Store) Check() (*Report, error) {
+	r := new(Report)
+	err := s.view(func(db *pebble.DB) error {
+		snapshot := db.NewSnapshot()
+		defer snapshot.Close()
+		for _, app := range s.AllApps() {
+			c := &checker{db: snapshot, app: app, report: r, people: map[spoor.Number]*checked{}}
+			if err := c.run(); err != nil {
+				return fmt.Errorf("cannot check app %q: %w", app.Name, err)
+			}
+			r.Apps++
+		}
+		return nil
+	})
+	return r, err
+}
+
+// checker verifies one app.
+type checker struct {
+	db      pebble.Reader
+	app     *spoor.App
+	salt    salt
+	report  *Report
+	sealed  spoor.Day
+	people  map[spoor.Number]*checked
+	aliased *roaring.Bitmap
+	events  map[place]uint32 // hits with an id of their own → week of receipt
+	weeks   map[hash]uint32  // their ids → week of receipt of one of them
+}
+
+// checked is a profile and what its hits add up to.
+type checked struct {
+	state                 *state
+	views, events, visits int64
+	first, last           int64
+	days                  map[spoor.Day]bool // of its own number
+}
+
+func (c *checker) run() (err error) {
+	if c.salt, err = readSalt(c.db, c.app.ID); err != nil {
+		return err
+	}
+	if c.sealed, err = readSealed(c.db, c.app.ID); err != nil {
+		return err
+	}
+	for _, step := range []func() error{c.profiles, c.sets, c.hits, c.totals, c.idents, c.eventIDs} {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (c *checker) bad(format string, args ...any) {
+	c.report.problem("app %s: "+format, append([]any{c.app.Name}, args...)...)
+}
+
+func (c *checker) profiles() error {
+	return scan(c.db, key1(nil, prefixProfile, c.app.ID), func(key, value []byte) error {
+		c.report.Profiles++
+		n := spoor.Number(be32(key[5:]))
+		st, err := readState(value)
+		if err != nil {
+			c.bad("profile %d cannot be read: %v", n, err)
+			return nil
+		}
+		if len(st.unknown) > 0 {
+			c.bad("profile %d holds %d parts of an unknown format", n, len(st.unknown))
+		}
+		if st.created == 0 {
+			c.bad("profile %d was changed but never made", n)
+		}
+		c.people[n] = &checked{state: st, days: map[spoor.Day]bool{}}
+		return nil
+	})
+}
+
+func (c *checker) sets() error {
+	live, err := readMembers(c.db, c.app.ID, setLive)
+	if err != nil {
+		return err
+	}
+	contacts, err := readMembers(c.db, c.app.ID, setContacts)
+	if err != nil {
+		return err
+	}
+	if c.aliased, err = readMembers(c.db, c.app.ID, setAliased); err != nil {
+		return err
+	}
+	for n, p := range c.people {
+		if !live.Contains(uint32(n)) {
+			c.bad("profile %d is not in the set of living profiles", n)
+		}
+		if contacts.Contains(uint32(n)) != p.state.contacts() {
+			c.bad("profile %d: having a contact is %t, the set of contacts says otherwise", n, p.state.contacts())
+		}
+	}
+	for it := live.Iterator(); it.HasNext(); {
+		if n := spoor.Number(it.Next()); c.people[n] == nil {
+			c.bad("profile %d is in the set of living profiles but does not exist", n)
+		}
+	}
+	for it := contacts.Iterator(); it.HasNext(); {
+		if n := spoor.Number(it.Next()); c.people[n] == nil {
+			c.bad("profile %d is in the set of contacts but does not exist", n)
+		}
+	}
+	for it := c.aliased.Iterator(); it.HasNext(); {
+		n := spoor.Number(it.Next())
+		now, err := person(c.db, c.app.ID, n)
+		if err != nil {
+			return err
+		}
+		if now == n || c.people[now] == nil {
+			c.bad("former profile %d leads to no living profile", n)
+		}
+	}
+	return nil
+}
+
+// daySum is what the hits of a day add up to.
+type daySum struct {
+	account account
+	seen    [activityVisitor + 1]*roaring.Bitmap
+	rows    map[string]*counts // by key
+}
+
+// hits scans all hits of the app, a day at a time.
+func (c *checker) hits() error {
+	c.events, c.weeks = map[place]uint32{}, map[hash]uint32{}
+	sums := map[spoor.Day]bool{}
+	var day spoor.Day
+	var sum *daySum
+	finish := func() error {
+		if sum == nil {
+			return nil
+		}
+		sums[day] = true
+		return c.day(day, sum)
+	}
+	err := scan(c.db, key1(nil, prefixHit, c.app.ID), func(key, value []byte) error {
+		h, err := readHit(key, value)
+		if err != nil {
+			c.bad("a hit cannot be read: %v", err)
+			return nil
+		}
+		if sum == nil || h.Day != day {
+			if err := finish(); err != nil {
+				return err
+			}
+			day, sum = h.Day, newDaySum()
+		}
+		c.report.Hits++
+		return c.hit(sum, &h, key, value)
+	})
+	if err == nil {
+		err = finish()
+	}
+	if err != nil {
+		return err
+	}
+	prefix := writerDayKey(nil, c.app.ID, 0)
+	return scan(c.db, prefix[:len(prefix)-4], func(key, value []byte) error {
+		c.report.Days++
+		if d := readDay(key[len(key)-4:]); !sums[d] { // a day with an account and no hits left
+			return c.day(d, newDaySum())
+		}
+		return nil
+	})
+}
+
+func newDaySum() *daySum {
+	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[string]*counts{}}
+}
+
+func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
+	at, err := parseHitKey(key)
+	if err != nil {
+		return err
+	}
+	if h.ID != "" {
+		if c.salt.hash(hashEventID, h.ID) != at.id {
+			c.bad("a hit of %s lies under the hash of another id", h.Day)
+		}
+		week := weekOf(h.Received)
+		if other, twice := c.weeks[at.id]; twice && week-other+1 <= 2 { // at most a week apart, either way
+			c.bad("an event of %s is stored twice", h.Day)
+		}
+		c.weeks[at.id], c.events[at] = week, week
+	}
+	a := &sum.account
+	a.stored++
+	a.bytes += int64(len(key) + len(value))
+	if h.Marks&spoor.MarkLate != 0 {
+		a.late++
+	}
+	if h.Bot {
+		a.bots++
+		return nil
+	}
+	one := countsOf(h)
+	a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
+	rollUp(c.app, h, func(dim Dimension, text string) {
+		k := string(countKey(nil, c.app.ID, h.Day, dim, rowHash(&c.salt, rowKey{dim, text})))
+		if sum.rows[k] == nil {
+			sum.rows[k] = &counts{text: text}
+		}
+		sum.rows[k].fold(&one)
+	})
+	if h.Profile == 0 {
+		return nil
+	}
+	if h.Kind.Counts().Active {
+		sum.seen[activityActive].Add(uint32(h.Profile))
+	}
+	if h.Kind.Counts().Visitor {
+		sum.seen[activityVisitor].Add(uint32(h.Profile))
+	}
+	now, err := person(c.db, c.app.ID, h.Profile)
+	if err != nil {
+		return err
+	}
+	p := c.people[now]
+	if p == nil {
+		c.bad("a hit of %s belongs to profile %d, which does not exist", h.Day, h.Profile)
+		return nil
+	}
+	if now == h.Profile {
+		p.days[h.Day] = true
+	} else if !hasFormer(p.state, h.Profile, h.Day) {
+		c.bad("profile %d does not know that its former profile %d has hits on %s", now, h.Profile, h.Day)
+	}
+	p.views, p.events, p.visits = p.views+one.views, p.events+one.events, p.visits+one.visits
+	if h.Kind.Counts().Visitor {
+		p.first, p.last = least(p.first, h.Time), max(p.last, h.Time)
+	}
+	return nil
+}
+
+func hasFormer(s *state, n spoor.Number, day spoor.Day) bool {
+	for _, f := range s.former {
+		if f.number == n {
+			for _, d := range f.days {
+				if d == day {
+					return true
+				}
+			}
+		}
+	}
+	return false
+}
+
+// day compares a day's records with its hits. Once people were removed from a
+// day, its statistics outlive them: then only the account must balance.
+func (c *checker) day(day spoor.Day, sum *daySum) error {
+	var have account
+	found := false
+	err := get(c.db, writerDayKey(nil, c.app.ID, day), func(value []byte) (err error) {
+		found = true
+		have, err = readAccount(value)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	if !found {
+		c.bad("%s has hits and no account", day)
+		return nil
+	}
+	if have.stored != sum.account.stored+have.swept+have.erased {
+		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
+	}
+	if have.swept != 0 || have.erased != 0 {
+		return nil
+	}
+	if have != sum.account {
+		c.bad("%s: account %+v, hits give %+v", day, have, sum.account)
+	}
+	for kind, seen := range sum.seen {
+		have, err := readActivity(c.db, c.app.ID, day, byte(kind))
+		if err != nil {
+			return err
+		}
+		if !have.Equals(seen) {
+			c.bad("%s: activity %d counts %d profiles, hits give %d", day, kind, have.GetCardinality(), seen.GetCardinality())
+		}
+	}
+	prefix := countKey(nil, c.app.ID, day, 0, 0)
+	err = scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
+		row, err := readCounts(value)
+		if err != nil {
+			return err
+		}
+		want := sum.rows[string(key)]
+		if want == nil {
+			want = new(counts)
+		}
+		if row.text != want.text || row.hits != want.hits || row.views != want.views || row.events != want.events || row.visits != want.visits || len(row.unknown) > 0 {
+			c.bad("%s: a roll-up of dimension %d counts %d hits, %d views, %d events, %d visits; hits give %d, %d, %d, %d",
+				day, key[9], row.hits, row.views, row.events, row.visits, want.hits, want.views, want.events, want.visits)
+		}
+		delete(sum.rows, string(key))
+		return nil
+	})
+	if len(sum.rows) > 0 {
+		c.bad("%s: %d roll-up rows are missing", day, len(sum.rows))
+	}
+	return err
+}
+
+// totals compares the counters of profiles with their hits.
+func (c *checker) totals() error {
+	for n, p := range c.people {
+		s := p.state
+		if s.views != p.views || s.events != p.events || s.visits != p.visits {
+			c.bad("profile %d counts %d views, %d events, %d visits; its hits give %d, %d, %d", n, s.views, s.events, s.visits, p.views, p.events, p.visits)
+		}
+		if s.firstSeen != p.first || s.lastSeen != p.last {
+			c.bad("profile %d was seen from %d to %d; its hits give %d to %d", n, s.firstSeen, s.lastSeen, p.first, p.last)
+		}
+		if len(s.days) != len(p.days) {
+			c.bad("profile %d lists %d days, its hits lie on %d", n, len(s.days), len(p.days))
+		}
+	}
+	return nil
+}
+
+// idents makes the list of identifier keys that the profiles call for, and
+// compares it with those that exist.
+func (c *checker) idents() error {
+	want := map[string]spoor.Number{}
+	unique := func(kind spoor.Lookup, text string, n spoor.Number) {
+		if text != "" {
+			want[string(identKey(nil, c.app.ID, kind, c.salt.ident(kind, text)))] = n
+		}
+	}
+	several := func(kind spoor.Lookup, text string, n spoor.Number) {
+		if compared(kind, text) != "" {
+			want[string(sharedIdentKey(nil, c.app.ID, kind, c.salt.ident(kind, text), n))] = n
+		}
+	}
+	for n, p := range c.people {
+		unique(spoor.LookupUserID, p.state.text(spoor.AttrUserID), n)
+		for _, k := range p.state.members(spoor.LookupKey) {
+			unique(spoor.LookupKey, k, n)
+		}
+		if p.state.public != 0 {
+			unique(spoor.LookupPublic, fmt.Sprint(p.state.public), n)
+		}
+		several(spoor.LookupEmail, p.state.text(spoor.AttrEmail), n)
+		several(spoor.LookupPhone, p.state.text(spoor.AttrPhone), n)
+		for _, m := range p.state.members(spoor.LookupMobile) {
+			several(spoor.LookupMobile, m, n)
+		}
+	}
+	err := scan(c.db, key1(nil, prefixIdent, c.app.ID), func(key, value []byte) error {
+		kind := spoor.Lookup(key[5])
+		n, err := parseNumber(value)
+		if shared(kind) {
+			n = spoor.Number(be32(key[len(key)-4:]))
+		}
+		if err != nil {
+			return err
+		}
+		if expect, ok := want[string(key)]; !ok {
+			c.bad("an identifier of kind %d leads to profile %d, which does not have it", kind, n)
+		} else if expect != n {
+			c.bad("an identifier of kind %d leads to profile %d and belongs to %d", kind, n, expect)
+		}
+		delete(want, string(key))
+		return nil
+	})
+	for key, n := range want {
+		c.bad("profile %d has an identifier of kind %d that does not lead to it", n, key[5])
+	}
+	return err
+}
+
+// eventIDs checks that ids and hits point at each other.
+func (c *checker) eventIDs() error {
+	oldest := ^uint32(0)
+	err := scan(c.db, key1(nil, prefixEvent, c.app.ID), func(key, value []byte) error {
+		oldest = min(oldest, be32(key[5:]))
+		at := place{app: c.app.ID, id: hash(key[9:])}
+		err := fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+			switch tag {
+			case placeDay:
+				at.day = spoor.Day(zigzag(num))
+			case placeProfile:
+				at.profile = spoor.Number(num)
+			case placeTime:
+				at.time = zigzag(num)
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+		k := hitKey(nil, at.app, at.day, at.profile, at.time, at.id)
+		found := false
+		err = get(c.db, k, func(value []byte) error {
+			h, err := readHit(k, value)
+			found = err == nil && weekOf(h.Received) == be32(key[5:])
+			return err
+		})
+		if !found {
+			c.bad("an event id leads to a hit of %s that is not there", at.day)
+		}
+		delete(c.events, at)
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for at, week := range c.events {
+		if week >= oldest {
+			c.bad("a hit of %s has an id that is not known as seen", at.day)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,26 @@
+// Package store keeps hits and profiles on disk: one Pebble database, keys
+// that begin with the app, partitions by app and day.
+//
+// Open makes a Store. Write, its Sink, returns once the hits are fsynced and
+// says of each whether it was stored, was a duplicate, or was refused and why.
+// Edit changes a profile without a hit. Profile, Find, Hits and ScanHits read;
+// Check verifies every invariant.
+//
+// One goroutine decides everything (writer.go): it takes what has queued,
+// resolves who a hit belongs to (identity.go), drops duplicates, files the hit
+// under a day (take.go), and writes one batch a group (group.go). A second
+// goroutine waits for the syncs in order and wakes the callers (ack.go). So
+// there are no locks between hits, merges and edits, and two stores that are
+// fed the same requests hold the same data.
+//
+// FORMAT.md draws keys and values. Keys hold numbers and keyed hashes only,
+// never personal data: Pebble copies keys into its MANIFEST, where they would
+// outlive the record.
+//
+// # Caveats
+//
+// Values passed to callbacks are valid until the callback returns, if nothing
+// else is said. All methods may be called concurrently; reads must have ended
+// before Close. After a failed fsync the process ends: what was acknowledged is
+// on disk, and nobody can know what else is.
+package store

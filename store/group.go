@@ -1,0 +1,246 @@
+package store
+
+import (
+	"encoding/binary"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+)
+
+// group is what one batch is made of: the requests it answers and everything
+// they change. What the requests of a group must know of each other lives in
+// the writer's caches and in the pending states here; the batch itself is
+// never read.
+type group struct {
+	w        *writer
+	batch    *pebble.Batch
+	requests []*request
+	mark     mark // where the store stands after this group
+	stored   int
+
+	profiles map[profileRef]*pending
+	events   map[eventRef]struct{}              // ids stored by this group
+	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
+	apps     []*appState
+	days     []touchedDay
+	err      error // a read failed: the group cannot be trusted
+}
+
+type eventRef struct {
+	app spoor.AppID
+	id  hash
+}
+
+type touchedDay struct {
+	app *appState
+	*dayState
+}
+
+// pending is a profile that the group changes.
+type pending struct {
+	app   *appState
+	n     spoor.Number
+	facts *profile
+	add   state       // what this group adds
+	spans []span      // visits of this group's hits: start, and time of the hit
+	days  []spoor.Day // the days those are filed under
+	gone  bool        // merged into another
+}
+
+// profile is what the writer remembers of a profile between groups, so that
+// most hits need not read it.
+type profile struct {
+	user                  hash // of its user_id; zero: unclaimed
+	email                 bool
+	contacts              bool // any of the five
+	visitStart, visitLast int64
+	keys                  int // cookies and devices that lead here
+}
+
+// span is a visit.
+type span struct{ start, last int64 }
+
+func newGroup(w *writer, rs []*request) *group {
+	g := &group{
+		w: w, batch: w.db.NewBatchWithSize(16 << 10),
+		requests: append([]*request(nil), rs...),
+		profiles: map[profileRef]*pending{}, events: map[eventRef]struct{}{},
+		shared: map[identRef]map[spoor.Number]bool{},
+	}
+	return g
+}
+
+// fill runs the requests in order and applies the batch. The sequence record
+// is written always: a group without a record would be synced before the
+// groups in front of it.
+func (g *group) fill() {
+	for _, r := range g.requests {
+		if r.do != nil {
+			r.err = r.do(g)
+			continue
+		}
+		for i := range r.hits {
+			if h := &r.hits[i]; g.err == nil && h.Outcome == spoor.Pending {
+				g.err = g.hit(h)
+			}
+		}
+	}
+	if g.err == nil {
+		g.err = g.flush()
+	}
+	if g.err != nil {
+		return
+	}
+	w := g.w
+	w.mark.groups++
+	w.mark.hits += uint64(g.stored)
+	g.mark = w.mark
+	value := appendHeader(w.scratch[:0])
+	value = putUint(value, writerGroups, w.mark.groups)
+	value = putUint(value, writerHits, w.mark.hits)
+	w.scratch = putUint(value, writerApps, uint64(w.appsMade))
+	g.set(storeKey(), w.scratch)
+	if g.err == nil {
+		g.err = w.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+	}
+}
+
+func (g *group) set(key, value []byte) {
+	if err := g.batch.Set(key, value, nil); err != nil && g.err == nil {
+		g.err = err
+	}
+}
+
+func (g *group) merge(key, value []byte) {
+	if err := g.batch.Merge(key, value, nil); err != nil && g.err == nil {
+		g.err = err
+	}
+}
+
+func (g *group) remove(key []byte) {
+	if err := g.batch.Delete(key, nil); err != nil && g.err == nil {
+		g.err = err
+	}
+}
+
+func (g *group) touchApp(a *appState) {
+	for _, b := range g.apps {
+		if a == b {
+			return
+		}
+	}
+	a.touched = true
+	g.apps = append(g.apps, a)
+}
+
+func (g *group) day(a *appState, day spoor.Day) (*dayState, error) {
+	d, err := g.w.day(a, day)
+	if err == nil && !d.touched {
+		d.touched = true
+		g.days = append(g.days, touchedDay{a, d})
+	}
+	return d, err
+}
+
+// member changes one of the app's sets of profiles.
+func (g *group) member(a *appState, set int, n spoor.Number, in bool) {
+	g.touchApp(a)
+	c := &a.sets[set]
+	if c.add == nil {
+		c.add, c.drop = roaring.New(), roaring.New()
+	}
+	if in {
+		c.add.Add(uint32(n))
+		c.drop.Remove(uint32(n))
+	} else {
+		c.drop.Add(uint32(n))
+		c.add.Remove(uint32(n))
+	}
+}
+
+// flush writes the collected changes into the batch: each profile, bitmap,
+// roll-up row and account once, however many hits touched it.
+func (g *group) flush() error {
+	w := g.w
+	for ref, p := range g.profiles {
+		if !p.gone {
+			w.scratch = p.add.appendTo(w.scratch[:0])
+			if len(w.scratch) > headerBytes {
+				g.merge(profileKey(nil, ref.app, ref.n), w.scratch)
+			}
+		}
+	}
+	clear(g.profiles)
+	for _, d := range g.days {
+		g.flushDay(d)
+	}
+	g.days = g.days[:0]
+	for _, a := range g.apps {
+		g.flushApp(a)
+	}
+	g.apps = g.apps[:0]
+	return g.err
+}
+
+func (g *group) flushDay(d touchedDay) {
+	id := d.app.app.ID
+	for kind, born := range d.born {
+		g.putChunks(setChange32{add: born}, func(chunk uint16) []byte { return activityKey(nil, id, d.day, byte(kind), chunk) })
+		born.Clear()
+	}
+	for key, row := range d.rows {
+		row.text = key.text
+		g.w.scratch = row.appendTo(g.w.scratch[:0])
+		g.merge(countKey(nil, id, d.day, key.dim, rowHash(&d.app.salt, key)), g.w.scratch)
+	}
+	clear(d.rows)
+	g.w.scratch = d.account.appendTo(g.w.scratch[:0])
+	g.set(writerDayKey(nil, id, d.day), g.w.scratch)
+	d.touched = false
+}
+
+// rowHash is keyed like every hash in a key: a path may name a person.
+func rowHash(s *salt, key rowKey) uint64 {
+	h := s.hash(128+byte(key.dim), key.text)
+	return binary.BigEndian.Uint64(h[:])
+}
+
+func (g *group) flushApp(a *appState) {
+	for set := range a.sets {
+		g.putChunks(a.sets[set], func(chunk uint16) []byte { return setKey(nil, a.app.ID, byte(set), chunk) })
+		a.sets[set] = setChange32{}
+	}
+	g.w.scratch = a.appendTo(g.w.scratch[:0])
+	g.set(writerAppKey(nil, a.app.ID), g.w.scratch)
+	a.touched = false
+}
+
+// putChunks cuts a change of a set into its chunks and writes each.
+func (g *group) putChunks(c setChange32, key func(chunk uint16) []byte) {
+	chunks := map[uint16]*setChange{}
+	cut := func(from *roaring.Bitmap, into func(*setChange) **roaring.Bitmap) {
+		if from == nil {
+			return
+		}
+		for it := from.Iterator(); it.HasNext(); {
+			n := it.Next()
+			change := chunks[uint16(n>>16)]
+			if change == nil {
+				change = new(setChange)
+				chunks[uint16(n>>16)] = change
+			}
+			bm := into(change)
+			if *bm == nil {
+				*bm = roaring.New()
+			}
+			(*bm).Add(n & 0xffff)
+		}
+	}
+	cut(c.add, func(c *setChange) **roaring.Bitmap { return &c.add })
+	cut(c.drop, func(c *setChange) **roaring.Bitmap { return &c.drop })
+	for chunk, change := range chunks {
+		g.w.scratch = change.appendTo(g.w.scratch[:0])
+		g.merge(key(chunk), g.w.scratch)
+	}
+}

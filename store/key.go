@@ -1,0 +1,171 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+
+	"github.com/spoorhq/spoor"
+)
+
+// The first byte of every key. FORMAT.md draws keys and values.
+const (
+	prefixApp      = 'A' // settings, salt
+	prefixActivity = 'B' // bitmaps of a day: who was active, who visited
+	prefixCount    = 'C' // roll-ups of a day
+	prefixDefine   = 'D' // catalogue of custom attributes
+	prefixEvent    = 'E' // event ids seen, by week of receipt
+	prefixFormat   = 'F' // what wrote this store
+	prefixHit      = 'H'
+	prefixIdent    = 'I' // identifiers
+	prefixSet      = 'L' // bitmaps of an app: live, contacts, aliased
+	prefixNumber   = 'N' // former number → person
+	prefixProfile  = 'P'
+	prefixWriter   = 'W' // the writer's own counters
+)
+
+// appPrefixes are the prefixes whose keys go on with an app id.
+var appPrefixes = []byte{
+	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixEvent, prefixHit,
+	prefixIdent, prefixSet, prefixNumber, prefixProfile, prefixWriter,
+}
+
+const (
+	appSettings = 0 // of prefixApp
+	appSalt     = 1
+
+	activityActive  = 0 // of prefixActivity
+	activityVisitor = 1
+
+	setLive     = 0 // of prefixSet
+	setContacts = 1
+	setAliased  = 2
+
+	writerApp = 0 // of prefixWriter, app > 0
+	writerDay = 1
+)
+
+// hash is a keyed hash of something that must not stand in a key.
+type hash [16]byte
+
+func key1(dst []byte, prefix byte, app spoor.AppID) []byte {
+	return binary.BigEndian.AppendUint32(append(dst, prefix), uint32(app))
+}
+
+// appendDay keeps the order of days, negative ones included.
+func appendDay(dst []byte, day spoor.Day) []byte {
+	return binary.BigEndian.AppendUint32(dst, uint32(day)^1<<31)
+}
+
+func readDay(b []byte) spoor.Day {
+	return spoor.Day(binary.BigEndian.Uint32(b) ^ 1<<31)
+}
+
+func appKey(app spoor.AppID, what byte) []byte {
+	return append(key1(nil, prefixApp, app), what)
+}
+
+func activityKey(dst []byte, app spoor.AppID, day spoor.Day, kind byte, chunk uint16) []byte {
+	dst = append(appendDay(key1(dst, prefixActivity, app), day), kind)
+	return binary.BigEndian.AppendUint16(dst, chunk)
+}
+
+func setKey(dst []byte, app spoor.AppID, set byte, chunk uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(key1(dst, prefixSet, app), set), chunk)
+}
+
+func countKey(dst []byte, app spoor.AppID, day spoor.Day, dim Dimension, text uint64) []byte {
+	dst = append(appendDay(key1(dst, prefixCount, app), day), byte(dim))
+	return binary.BigEndian.AppendUint64(dst, text)
+}
+
+func defineKey(dst []byte, app spoor.AppID, name uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixDefine, app), name)
+}
+
+func eventKey(dst []byte, app spoor.AppID, week uint32, id hash) []byte {
+	dst = binary.BigEndian.AppendUint32(key1(dst, prefixEvent, app), week)
+	return append(dst, id[:]...)
+}
+
+// weekOf is the week of receipt of an event, counted from 1970.
+func weekOf(receivedMs int64) uint32 { return uint32(receivedMs / (7 * 86400 * 1000)) }
+
+func identKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash) []byte {
+	return append(append(key1(dst, prefixIdent, app), byte(kind)), id[:]...)
+}
+
+// sharedIdentKey is for kinds that several profiles may share.
+func sharedIdentKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash, n spoor.Number) []byte {
+	return binary.BigEndian.AppendUint32(identKey(dst, app, kind, id), uint32(n))
+}
+
+func profileKey(dst []byte, app spoor.AppID, n spoor.Number) []byte {
+	return binary.BigEndian.AppendUint32(key1(dst, prefixProfile, app), uint32(n))
+}
+
+func numberKey(dst []byte, app spoor.AppID, n spoor.Number) []byte {
+	return binary.BigEndian.AppendUint32(key1(dst, prefixNumber, app), uint32(n))
+}
+
+func writerAppKey(dst []byte, app spoor.AppID) []byte {
+	return append(key1(dst, prefixWriter, app), writerApp)
+}
+
+func writerDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
+	return appendDay(append(key1(dst, prefixWriter, app), writerDay), day)
+}
+
+// storeKey holds the counters of the whole store. No app has number 0.
+func storeKey() []byte { return key1(nil, prefixWriter, 0) }
+
+func formatKey() []byte { return []byte{prefixFormat} }
+
+func hitDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
+	return appendDay(key1(dst, prefixHit, app), day)
+}
+
+func hitProfileKey(dst []byte, app spoor.AppID, day spoor.Day, n spoor.Number) []byte {
+	return binary.BigEndian.AppendUint32(hitDayKey(dst, app, day), uint32(n))
+}
+
+func hitTimeKey(dst []byte, app spoor.AppID, day spoor.Day, n spoor.Number, ms int64) []byte {
+	return binary.BigEndian.AppendUint64(hitProfileKey(dst, app, day, n), uint64(ms)^1<<63)
+}
+
+func hitKey(dst []byte, app spoor.AppID, day spoor.Day, n spoor.Number, ms int64, id hash) []byte {
+	return append(hitTimeKey(dst, app, day, n, ms), id[:]...)
+}
+
+const hitKeyBytes = 1 + 4 + 4 + 4 + 8 + 16
+
+// place is where a hit stands: its key, taken apart.
+type place struct {
+	app     spoor.AppID
+	day     spoor.Day
+	profile spoor.Number
+	time    int64
+	id      hash
+}
+
+func parseHitKey(key []byte) (p place, err error) {
+	if len(key) != hitKeyBytes || key[0] != prefixHit {
+		return p, fmt.Errorf("cannot read hit key of %d bytes: want %d", len(key), hitKeyBytes)
+	}
+	p.app = spoor.AppID(binary.BigEndian.Uint32(key[1:]))
+	p.day = readDay(key[5:])
+	p.profile = spoor.Number(binary.BigEndian.Uint32(key[9:]))
+	p.time = int64(binary.BigEndian.Uint64(key[13:]) ^ 1<<63)
+	copy(p.id[:], key[21:])
+	return p, nil
+}
+
+// after is the smallest key that is greater than all keys with this prefix.
+func after(prefix []byte) []byte {
+	end := append([]byte(nil), prefix...)
+	for i := len(end) - 1; i >= 0; i-- {
+		if end[i]++; end[i] != 0 {
+			return end[:i+1]
+		}
+	}
+	return nil
+}

@@ -1,0 +1,321 @@
+package store
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// Options configure a store. The zero value of a field is its default.
+type Options struct {
+	Dir      string           // where the data is; made if it does not exist
+	FS       vfs.FS           // default: the operating system's
+	Now      func() time.Time // default: time.Now
+	Rand     io.Reader        // for the salts of new apps; default: crypto/rand
+	Log      *slog.Logger     // default: slog.Default()
+	ReadOnly bool             // only look: no writer runs, nothing is changed
+
+	MemTableBytes int   // default: a sixty-fourth of the disk, 1 MiB to 32 MiB
+	CacheBytes    int64 // of Pebble's block cache; default 64 MiB
+	QueueBytesMax int64 // of hits that wait for the writer; default 32 MiB
+	FilterBytes   int   // of each of the three filters, at most; default 16 MiB
+	CacheEntries  int   // identifiers and profiles that are remembered, each; default 100,000
+	ReserveBytes  int64 // free space below which the store goes read-only; default: 5 % of the disk, at most 512 MiB
+}
+
+func (o *Options) setDefaults() error {
+	if o.Dir == "" {
+		return errors.New("cannot open a store without a data directory")
+	}
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Rand == nil {
+		o.Rand = rand.Reader
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	set := func(v *int, d int) {
+		if *v == 0 {
+			*v = d
+		}
+	}
+	if o.CacheBytes == 0 {
+		o.CacheBytes = 64 << 20
+	}
+	if o.QueueBytesMax == 0 {
+		o.QueueBytesMax = 32 << 20
+	}
+	set(&o.FilterBytes, 16<<20)
+	set(&o.CacheEntries, 100_000)
+	if o.MemTableBytes == 0 {
+		o.MemTableBytes = 32 << 20
+		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
+			o.MemTableBytes = int(min(32<<20, max(1<<20, disk.TotalBytes/64)))
+		}
+	}
+	return nil
+}
+
+// Store keeps hits and profiles in one Pebble database. Make one with Open.
+type Store struct {
+	opts  Options
+	log   *slog.Logger
+	apps  atomic.Pointer[directory]
+	queue *queue
+	space *spaceGuard
+	tails tails
+	stats counters
+
+	filtersReady atomic.Bool
+	dropped      atomic.Int64
+
+	mu    sync.RWMutex // held for reading by everybody who uses db
+	db    *pebble.DB
+	spare *spareFS
+	high  *highWater
+	done  chan struct{} // closed when writer and acker have ended
+	stop  chan struct{} // closed by Close
+	lost  mark
+}
+
+const formatVersion = 1
+
+// Open opens or makes the store in a directory. On a full disk it opens
+// read-only, and starts to write once there is room. Only one process can have
+// a store open.
+func Open(o Options) (*Store, error) {
+	if o.FS == nil {
+		o.FS = vfs.Default
+	}
+	if !o.ReadOnly {
+		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+			return nil, fmt.Errorf("cannot make the data directory %s: %w; use --data to choose another", o.Dir, err)
+		}
+	}
+	if err := o.setDefaults(); err != nil {
+		return nil, err
+	}
+	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{})}
+	s.space = newSpaceGuard(o)
+	if o.ReadOnly {
+		s.queue.close(spoor.ErrReadOnly)
+		close(s.done)
+		return s, s.openDB(true)
+	}
+	if s.space.low() {
+		s.log.Error("the disk is almost full: opening read-only", "free_bytes", s.space.free.Load(), "needed_bytes", s.space.need(),
+			"hint", "free some space; writing starts again by itself")
+		if err := s.openDB(true); err != nil {
+			return nil, err
+		}
+		go s.reopen()
+		return s, nil
+	}
+	if err := s.openDB(false); err != nil {
+		return nil, err
+	}
+	if err := s.start(); err != nil {
+		return nil, errors.Join(err, s.closeDB())
+	}
+	return s, nil
+}
+
+func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
+	o := &pebble.Options{
+		FS:                          s.spare,
+		Logger:                      pebbleLog{s.log},
+		Merger:                      merger,
+		FormatMajorVersion:          pebble.FormatNewest,
+		ReadOnly:                    readOnly,
+		CacheSize:                   s.opts.CacheBytes,
+		MemTableSize:                uint64(s.opts.MemTableBytes),
+		MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold:       4,
+		L0StopWritesThreshold:       24,
+		MaxManifestFileSize:         1 << 20, // an old MANIFEST holds keys that are gone
+		MaxOpenFiles:                512,
+		FlushDelayDeleteRange:       10 * time.Second, // without it a range deletion reclaims nothing
+		BytesPerSync:                1 << 20,
+		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
+	}
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	for i := range o.Levels {
+		o.Levels[i].BlockSize = 32 << 10
+		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+	}
+	listener := pebble.EventListener{
+		BackgroundError: s.space.backgroundError,
+		DataCorruption: func(i pebble.DataCorruptionInfo) {
+			s.stats.corruptions.Add(1)
+			s.log.Error("a file of the store is damaged", "file", i.Path, "error", i.Details,
+				"hint", "stop spoor, run spoor check --data DIR, restore a backup")
+		},
+		WriteStallBegin: func(pebble.WriteStallBeginInfo) { s.stats.stalls.Add(1) },
+	}
+	o.EventListener = &listener
+	return o
+}
+
+func (s *Store) path(name string) string { return s.opts.FS.PathJoin(s.opts.Dir, name) }
+
+// openDB opens Pebble. A new store writes one record and flushes before
+// anything else: until then damage to its first log would go unnoticed.
+func (s *Store) openDB(readOnly bool) error {
+	if err := s.opts.FS.MkdirAll(s.path("spare"), 0o700); err != nil && !readOnly {
+		return fmt.Errorf("cannot make a folder in the data directory %s: %w", s.opts.Dir, err)
+	}
+	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"))
+	db, err := pebble.Open(s.path("db"), s.pebbleOptions(readOnly))
+	if err != nil {
+		return openError(s.opts.Dir, err)
+	}
+	s.db = db
+	version := uint64(0)
+	err = get(db, formatKey(), func(value []byte) error {
+		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+			if tag == 1 {
+				version = num
+			}
+			return nil
+		})
+	})
+	switch {
+	case err != nil:
+	case version > formatVersion:
+		err = fmt.Errorf("cannot open the store in %s: it was written by a newer spoor (format %d, this one knows %d); use that version", s.opts.Dir, version, formatVersion)
+	case version == 0 && !readOnly:
+		if err = db.Set(formatKey(), putUint(appendHeader(nil), 1, formatVersion), pebble.Sync); err == nil {
+			err = db.Flush()
+		}
+	}
+	if err == nil {
+		var d *directory
+		if d, err = readApps(db); err == nil {
+			s.apps.Store(d)
+		}
+	}
+	if err != nil {
+		return errors.Join(err, s.closeDB())
+	}
+	return nil
+}
+
+// openError says what to do about a store that does not open.
+func openError(dir string, err error) error {
+	switch {
+	case pebble.IsCorruptionError(err):
+		return fmt.Errorf("cannot open the store in %s: a file is damaged: %w; restore a backup, or keep the folder and ask", dir, err)
+	case isLocked(err):
+		return fmt.Errorf("cannot open the store in %s: another spoor has it open; stop that one, or use --data to choose another folder", dir)
+	}
+	return fmt.Errorf("cannot open the store in %s: %w", dir, err)
+}
+
+func (s *Store) closeDB() error {
+	if s.db == nil {
+		return nil
+	}
+	err := s.db.Close()
+	s.db = nil
+	s.spare.stop()
+	return err
+}
+
+// start compares the high-water mark and starts the writer.
+func (s *Store) start() error {
+	high, last, err := openHighWater(s.opts.FS, s.path("highwater"))
+	if err != nil {
+		return err
+	}
+	s.high = high
+	stored, appsMade, err := readStoreMark(s.db)
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot read the state of the store: %w", err), high.close())
+	}
+	if last.groups > stored.groups {
+		s.lost = mark{groups: last.groups - stored.groups, hits: last.hits - min(last.hits, stored.hits)}
+		s.log.Error("acknowledged writes are missing: the write-ahead log was damaged or cut", "recovered_with_loss_hits", s.lost.hits,
+			"recovered_with_loss_groups", s.lost.groups, "hint", "compare with a backup; check the disk")
+		stored = mark{groups: last.groups, hits: stored.hits}
+	}
+	for id := range s.apps.Load().byID {
+		appsMade = max(appsMade, uint32(id))
+	}
+	loads := make(chan load, 4)
+	w := &writer{
+		s: s, db: s.db, mark: stored, appsMade: appsMade, apps: map[spoor.AppID]*appState{},
+		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
+		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
+		known:    newFilter(s.opts.FilterBytes), weeks: map[uint32]*filter{}, loads: loads,
+	}
+	s.filtersReady.Store(false)
+	groups := make(chan *group, groupsInFlight)
+	loader := make(chan struct{})
+	go func() {
+		defer close(loader)
+		loadFilters(s.db, weekOf(s.opts.Now().UnixMilli()), loads, s.stop, s.log)
+	}()
+	go w.run(groups)
+	go func() {
+		defer close(s.done)
+		s.acknowledge(groups)
+		<-loader
+	}()
+	return nil
+}
+
+// groupsInFlight is how many groups may wait for their sync while the writer
+// builds the next. More would make groups smaller, and each costs a commit.
+const groupsInFlight = 2
+
+// Close stops taking writes, finishes those that were taken, and closes the
+// files. Reads must have ended.
+func (s *Store) Close() error {
+	s.queue.close(spoor.ErrClosed)
+	select {
+	case <-s.stop:
+		return nil
+	default:
+		close(s.stop)
+	}
+	<-s.done
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.tails.close()
+	var err error
+	if s.high != nil {
+		err = s.high.close()
+	}
+	return errors.Join(err, s.closeDB())
+}
+
+// pebbleLog turns Pebble's chatter down to what an operator needs.
+type pebbleLog struct{ log *slog.Logger }
+
+func (l pebbleLog) Infof(format string, args ...any) {}
+func (l pebbleLog) Errorf(format string, args ...any) {
+	l.log.Error("store: " + fmt.Sprintf(format, args...))
+}
+
+// Fatalf is called when a write cannot be made durable: after a failed sync
+// nobody knows what is on disk, so the process must end and be started again.
+func (l pebbleLog) Fatalf(format string, args ...any) {
+	l.log.Error("store: "+fmt.Sprintf(format, args...), "hint", "check the disk (space, health), then start spoor again; everything acknowledged is on disk")
+	fatal()
+}

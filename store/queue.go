@@ -1,0 +1,124 @@
+package store
+
+import (
+	"sync"
+
+	"github.com/spoorhq/spoor"
+)
+
+// request is one caller's work for the writer: hits, or anything else as a
+// function that the writer calls.
+type request struct {
+	hits  []spoor.Hit
+	do    func(*group) error
+	bytes int64
+	err   error
+	done  chan struct{} // one token when the outcome is final
+}
+
+var requests = sync.Pool{New: func() any { return &request{done: make(chan struct{}, 1)} }}
+
+// queue holds what waits for the writer, bounded in bytes. Bulk work waits in
+// a line of its own and is taken in small portions.
+type queue struct {
+	mu     sync.Mutex
+	filled sync.Cond
+	urgent []*request
+	bulk   []*request
+	bytes  int64
+	max    int64
+	err    error // why nothing is taken any more
+}
+
+func newQueue(bytesMax int64) *queue {
+	q := &queue{max: bytesMax}
+	q.filled.L = &q.mu
+	return q
+}
+
+// put lines a request up, or says at once why not.
+func (q *queue) put(r *request, bulk bool) error {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	if q.err != nil {
+		return q.err
+	}
+	if q.bytes+r.bytes > q.max && q.bytes > 0 {
+		return spoor.ErrBusy
+	}
+	q.bytes += r.bytes
+	if bulk {
+		q.bulk = append(q.bulk, r)
+	} else {
+		q.urgent = append(q.urgent, r)
+	}
+	q.filled.Signal()
+	return nil
+}
+
+const (
+	groupHitsMax  = 2048 // hits that one group takes before it stops looking for more
+	groupBulkMin  = 1    // bulk requests that every group takes, however busy
+	groupBulkFull = 16   // bulk requests that a group takes when nothing else waits
+)
+
+// take waits for work and appends one group's worth to dst. It returns
+// nothing once the queue is closed and empty.
+func (q *queue) take(dst []*request) []*request {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	for len(q.urgent) == 0 && len(q.bulk) == 0 && q.err == nil {
+		q.filled.Wait()
+	}
+	hits, n := 0, 0
+	for n < len(q.urgent) && hits < groupHitsMax {
+		hits += max(1, len(q.urgent[n].hits))
+		n++
+	}
+	dst, q.urgent = shift(dst, q.urgent, n)
+	share := groupBulkFull
+	if n > 0 {
+		share = groupBulkMin
+	}
+	dst, q.bulk = shift(dst, q.bulk, min(share, len(q.bulk)))
+	for _, r := range dst {
+		q.bytes -= r.bytes
+	}
+	return dst
+}
+
+// shift moves the first n requests of from behind dst and closes the gap.
+func shift(dst, from []*request, n int) (to, rest []*request) {
+	dst = append(dst, from[:n]...)
+	left := copy(from, from[n:])
+	clear(from[left:])
+	return dst, from[:left]
+}
+
+// close refuses everything from now on with err; what is lined up stays.
+func (q *queue) close(err error) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.err = err
+	q.filled.Broadcast()
+}
+
+func (q *queue) fill() (bytes int64, waiting int) {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	return q.bytes, len(q.urgent) + len(q.bulk)
+}
+
+// weight is about what a hit takes in memory while it waits.
+func weight(hits []spoor.Hit) int64 {
+	n := int64(0)
+	for i := range hits {
+		h := &hits[i]
+		n += 640 + int64(len(h.ID)+len(h.Key)+len(h.UserID)+len(h.Name)+len(h.URL)+len(h.Referrer)+
+			len(h.Title)+len(h.Properties)+len(h.UserAgent))
+		for _, a := range h.Attributes {
+			n += 80 + int64(len(a.Name)+len(a.Text))
+		}
+	}
+	return n
+}

@@ -1,0 +1,362 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// futureSlack is how far (ms) a time may lie ahead before the hit is marked:
+// clocks differ by a little, and a request takes a moment.
+const futureSlack = 60_000
+
+// hit decides about one hit and adds what it changes to the group. Its outcome
+// is final, though not yet durable, when it returns. An error means that the
+// store could not be read.
+func (g *group) hit(h *spoor.Hit) error {
+	h.Outcome, h.Reason = spoor.Refused, spoor.ReasonClosed
+	a, err := g.w.app(h.App)
+	if err != nil || a == nil || a.app.Closed {
+		return err
+	}
+	g.touchApp(a)
+	g.fileUnder(a, h)
+	id, unique := a.salt.event(h, a.sequence+1)
+	if unique {
+		seen, err := g.seen(a, id, h.Received)
+		if err != nil {
+			return err
+		}
+		if seen {
+			h.Outcome, h.Reason = spoor.Duplicate, ""
+			return nil
+		}
+	}
+	var p *pending
+	if !h.Bot {
+		if p, err = g.resolve(a, h); err != nil {
+			return err
+		}
+		if p == nil && needsPerson(h.Kind) {
+			h.Reason = spoor.ReasonNobody
+			return nil
+		}
+	}
+	d, err := g.day(a, h.Day)
+	if err != nil {
+		return err
+	}
+	a.sequence++
+	h.Public = a.hits.public(a.sequence) - publicBase
+	h.Outcome, h.Reason = spoor.Stored, ""
+	if p != nil {
+		h.Profile = p.n
+		if err := g.credit(d, p, h, id); err != nil {
+			return err
+		}
+	}
+	g.tally(a, d, h)
+	g.put(a, d, h, id, unique)
+	return nil
+}
+
+// needsPerson is for hits that say something about a person and nothing else.
+func needsPerson(k spoor.Kind) bool {
+	return k == spoor.KindIdentify || k == spoor.KindAlias || k == spoor.KindGroup || k == spoor.KindPing
+}
+
+// fileUnder settles the time of a hit and the day it is filed under.
+func (g *group) fileUnder(a *appState, h *spoor.Hit) {
+	h.Marks, h.Visit, h.First, h.Profile = 0, 0, false, 0
+	if h.Time == 0 {
+		h.Time = h.Received
+	}
+	if h.Time > h.Received {
+		if h.Time > h.Received+futureSlack {
+			h.Marks |= spoor.MarkFuture
+		}
+		h.Time = h.Received
+	}
+	first := a.firstOpen(h.Received)
+	if h.Day = a.app.Day(h.Time); h.Day < first {
+		h.Day = first
+		h.Marks |= spoor.MarkLate
+	}
+}
+
+// seen reports whether an event id was stored before: in this group, or in
+// this week or the last one, by time of receipt.
+func (g *group) seen(a *appState, id hash, receivedMs int64) (bool, error) {
+	if _, ok := g.events[eventRef{a.app.ID, id}]; ok {
+		return true, nil
+	}
+	for _, week := range [2]uint32{weekOf(receivedMs), weekOf(receivedMs) - 1} {
+		if !g.w.week(week).maybe(id) {
+			continue
+		}
+		ok, err := has(g.w.db, eventKey(nil, a.app.ID, week, id))
+		if ok || err != nil {
+			return ok, err
+		}
+	}
+	return false, nil
+}
+
+// Tags of an event's place.
+const (
+	placeDay protowire.Number = iota + 1
+	placeProfile
+	placeTime
+)
+
+// put writes the hit itself and, where its id is unique, the way to it.
+func (g *group) put(a *appState, d *dayState, h *spoor.Hit, id hash, unique bool) {
+	g.stored++
+	var key [hitKeyBytes]byte
+	k := hitKey(key[:0], h.App, h.Day, h.Profile, h.Time, id)
+	g.w.scratch = appendHit(g.w.scratch[:0], h)
+	g.set(k, g.w.scratch)
+	d.account.bytes += int64(len(k) + len(g.w.scratch))
+	if !unique {
+		return
+	}
+	week := weekOf(h.Received)
+	g.events[eventRef{a.app.ID, id}] = struct{}{}
+	g.w.week(week).add(id)
+	v := appendHeader(g.w.scratch[:0])
+	v = putInt(v, placeDay, int64(h.Day))
+	v = putUint(v, placeProfile, uint64(h.Profile))
+	g.w.scratch = putInt(v, placeTime, h.Time)
+	g.set(eventKey(key[:0], h.App, week, id), g.w.scratch)
+}
+
+// credit writes what the hit tells about its profile.
+func (g *group) credit(d *dayState, p *pending, h *spoor.Hit, id hash) error {
+	counts := h.Kind.Counts()
+	if counts.Active && d.seen[activityActive].CheckedAdd(uint32(p.n)) {
+		d.born[activityActive].Add(uint32(p.n))
+	}
+	p.add.addDay(h.Day)
+	if counts.Visitor {
+		if d.seen[activityVisitor].CheckedAdd(uint32(p.n)) {
+			d.born[activityVisitor].Add(uint32(p.n))
+		}
+		if err := g.visit(p, h); err != nil {
+			return err
+		}
+		p.add.firstSeen = least(p.add.firstSeen, h.Time)
+		p.add.lastSeen = max(p.add.lastSeen, h.Time)
+	}
+	if counts.View {
+		p.add.views++
+	}
+	if counts.Event {
+		p.add.events++
+	}
+	if h.First {
+		p.add.visits++
+	}
+	switch h.Kind {
+	case spoor.KindMailOpen:
+		p.add.opened = max(p.add.opened, h.Time)
+	case spoor.KindMailClick:
+		p.add.clicked = max(p.add.clicked, h.Time)
+	}
+	at := stamp{time: h.Time, tie: tieOf(id), source: h.Door}
+	p.describe(h, at)
+	return g.apply(p, h.Attributes, at, h.Received)
+}
+
+// describe records the surroundings of a hit: where it came from, and on what.
+func (p *pending) describe(h *spoor.Hit, at stamp) {
+	said, found := at, at
+	found.source = spoor.DoorDerived
+	set := func(name, text string, at stamp) {
+		if text != "" {
+			p.add.set(name, spoor.TypeString, text, at)
+		}
+	}
+	if h.IP.IsValid() {
+		set(spoor.AttrLastIP, h.IP.String(), said)
+	}
+	set(spoor.AttrTimeZone, h.TimeZone, said)
+	set(spoor.AttrLanguage, h.Language, said)
+	set(spoor.AttrResolution, h.Resolution, said)
+	if h.Agent.OS != "" || h.Agent.Browser != "" || h.Agent.Device != "" {
+		p.add.setOrRemove(spoor.AttrOS, h.Agent.OS, found)
+		p.add.setOrRemove(spoor.AttrOSVersion, h.Agent.OSVersion, found)
+		p.add.setOrRemove(spoor.AttrBrowser, h.Agent.Browser, found)
+		p.add.setOrRemove(spoor.AttrBrowserVersion, h.Agent.BrowserVersion, found)
+		p.add.setOrRemove(spoor.AttrDevice, h.Agent.Device, found)
+	}
+	if h.Place.Country != "" { // one place: never the city of one and the region of another
+		p.add.setOrRemove(spoor.AttrCity, h.Place.City, found)
+		p.add.setOrRemove(spoor.AttrRegion, h.Place.Region, found)
+		p.add.setOrRemove(spoor.AttrCountry, h.Place.Country, found)
+	}
+	consent := func(name string, c spoor.Choice) {
+		if c != spoor.ChoiceUnknown {
+			p.add.set(name, spoor.TypeInt, string('0'+rune(c)), said)
+		}
+	}
+	consent(regConsentAnalytics, h.Consent.Analytics())
+	consent(regConsentMarketing, h.Consent.Marketing())
+}
+
+func (s *state) setOrRemove(name, text string, at stamp) {
+	typ := spoor.TypeString
+	if text == "" {
+		typ = spoor.TypeNull
+	}
+	s.set(name, typ, text, at)
+}
+
+// tally counts the hit: the day's account and its roll-ups.
+func (g *group) tally(a *appState, d *dayState, h *spoor.Hit) {
+	d.account.stored++
+	if h.Marks&spoor.MarkLate != 0 {
+		d.account.late++
+	}
+	if h.Bot {
+		d.account.bots++
+		return
+	}
+	one := countsOf(h)
+	d.account.views += one.views
+	d.account.events += one.events
+	d.account.visits += one.visits
+	rollUp(a.app, h, func(dim Dimension, text string) {
+		row := d.rows[rowKey{dim, text}]
+		if row == nil {
+			row = new(counts)
+			d.rows[rowKey{dim, text}] = row
+		}
+		row.fold(&one)
+	})
+}
+
+// countsOf is what one hit adds to every row it belongs to.
+func countsOf(h *spoor.Hit) counts {
+	c := counts{hits: 1}
+	k := h.Kind.Counts()
+	if k.View {
+		c.views = 1
+	}
+	if k.Event {
+		c.events = 1
+	}
+	if h.First {
+		c.visits = 1
+	}
+	return c
+}
+
+// rollUp names the rows of a day to which a hit belongs. Both the writer and
+// Check use it, so an open day's roll-ups are a scan of its hits.
+func rollUp(app *spoor.App, h *spoor.Hit, row func(dim Dimension, text string)) {
+	if h.Bot {
+		return
+	}
+	k := h.Kind.Counts()
+	if k.Event && h.Name != "" {
+		row(DimEvent, h.Name)
+	}
+	if !k.Visitor {
+		return
+	}
+	row(DimHour, hours[app.HourOf(h.Time)])
+	some := func(dim Dimension, text string) {
+		if text != "" {
+			row(dim, text)
+		}
+	}
+	switch h.Kind {
+	case spoor.KindPage:
+		path, _ := pathAndHost(h.URL)
+		some(DimPath, path)
+	case spoor.KindScreen:
+		some(DimScreen, h.Name)
+	}
+	if h.Referrer != "" {
+		_, host := pathAndHost(h.Referrer)
+		some(DimReferrer, host)
+	}
+	some(DimChannel, h.Campaign.Channel)
+	some(DimSource, h.Campaign.Source)
+	some(DimCampaign, h.Campaign.Name)
+	some(DimCountry, h.Place.Country)
+	if h.Place.Region != "" {
+		row(DimRegion, h.Place.Country+"/"+h.Place.Region)
+	}
+	if h.Place.City != "" {
+		row(DimCity, h.Place.Country+"/"+h.Place.Region+"/"+h.Place.City)
+	}
+	some(DimOS, h.Agent.OS)
+	some(DimBrowser, h.Agent.Browser)
+	some(DimDevice, h.Agent.Device)
+	some(DimLanguage, h.Language)
+	some(DimResolution, h.Resolution)
+}
+
+var hours = [24]string{
+	"00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11",
+	"12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23",
+}
+
+func pathAndHost(raw string) (path, host string) {
+	u, err := url.Parse(raw)
+	if err != nil {
+		return "", ""
+	}
+	if path = u.EscapedPath(); path == "" && u.Host != "" {
+		path = "/"
+	}
+	return path, u.Hostname()
+}
+
+// get calls f with the value of a key, if there is one. The value is valid
+// until f returns.
+func get(db pebble.Reader, key []byte, f func(value []byte) error) error {
+	value, closer, err := db.Get(key)
+	if errors.Is(err, pebble.ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("cannot read the store: %w", err)
+	}
+	defer closer.Close()
+	return f(value)
+}
+
+func has(db pebble.Reader, key []byte) (found bool, err error) {
+	err = get(db, key, func([]byte) error { found = true; return nil })
+	return found, err
+}
+
+// scan calls f with all keys and values under a prefix, in order; both are
+// valid until f returns.
+func scan(db pebble.Reader, prefix []byte, f func(key, value []byte) error) error {
+	return scanSpan(db, prefix, after(prefix), f)
+}
+
+func scanSpan(db pebble.Reader, from, to []byte, f func(key, value []byte) error) (err error) {
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: from, UpperBound: to})
+	if err != nil {
+		return fmt.Errorf("cannot read the store: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	for ok := it.First(); ok; ok = it.Next() {
+		value, err := it.ValueAndErr()
+		if err != nil {
+			return fmt.Errorf("cannot read the store: %w", err)
+		}
+		if err := f(it.Key(), value); err != nil {
+			return err
+		}
+	}
+	return it.Error()
+}

@@ -1,0 +1,415 @@
+package store
+
+import (
+	"encoding/binary"
+	"fmt"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// writer is the one goroutine that decides and writes. It takes what has
+// queued, builds one batch, hands it to Pebble without waiting for the sync,
+// and goes on; the acker waits for the syncs in order and wakes the callers.
+//
+// What it decides depends on the order of the requests and on their times of
+// receipt, never on the clock or on what its caches still hold: two stores
+// that are fed the same requests hold the same data.
+type writer struct {
+	s    *Store
+	db   *pebble.DB
+	mark mark
+	apps map[spoor.AppID]*appState
+
+	appsMade uint32 // number of the newest app
+	idents   *generations[identRef, spoor.Number]
+	profiles *generations[profileRef, *profile]
+	known    *filter            // every identifier that is in the store
+	weeks    map[uint32]*filter // event ids by week of receipt
+	loads    <-chan load        // what the filters learn from disk
+	days     int                // day states in memory, over all apps
+	scratch  []byte
+	spent    []*request
+}
+
+type identRef struct {
+	app  spoor.AppID
+	kind spoor.Lookup
+	hash hash
+}
+
+type profileRef struct {
+	app spoor.AppID
+	n   spoor.Number
+}
+
+// appState is what the writer knows of an app.
+type appState struct {
+	app    *spoor.App
+	salt   salt
+	hits   permutation
+	people permutation
+
+	next     spoor.Number // number of the newest profile
+	sequence uint64       // number of the newest hit
+	sealed   spoor.Day    // this day and all before are sealed
+	clock    int64        // latest time of receipt among decisions (see tick)
+	ticks    uint64       // decisions made
+	defs     map[string]spoor.Type
+	days     map[spoor.Day]*dayState
+
+	// Changes of this group.
+	touched bool
+	sets    [setAliased + 1]setChange32
+}
+
+// setChange32 collects changes of a whole set, before it is cut into chunks.
+type setChange32 struct{ add, drop *roaring.Bitmap }
+
+func newAppState(app *spoor.App, secret salt) *appState {
+	return &appState{
+		app: app, salt: secret, hits: secret.permutation("hit"), people: secret.permutation("profile"),
+		defs: map[string]spoor.Type{}, days: map[spoor.Day]*dayState{},
+	}
+}
+
+// firstOpen is the oldest day that still takes hits, as of a time of receipt.
+// It seals what has left the window.
+func (a *appState) firstOpen(receivedMs int64) spoor.Day {
+	day := a.app.Day(receivedMs) - spoor.Day(a.app.Settings.WindowDays)
+	if day-1 > a.sealed {
+		a.sealed = day - 1
+		a.touched = true
+		for d := range a.days {
+			if d <= a.sealed && !a.days[d].touched {
+				delete(a.days, d)
+			}
+		}
+	}
+	return a.sealed + 1
+}
+
+// dayState is an open day in memory: who was there, and what was counted.
+type dayState struct {
+	day     spoor.Day
+	account account
+	seen    [activityVisitor + 1]*roaring.Bitmap
+
+	// Changes of this group.
+	touched bool
+	born    [activityVisitor + 1]*roaring.Bitmap
+	rows    map[rowKey]*counts
+}
+
+type rowKey struct {
+	dim  Dimension
+	text string
+}
+
+// account is the book-keeping of one day of an app. What was stored is what is
+// present, swept or erased.
+type account struct {
+	stored, swept, erased        int64
+	bots, late                   int64
+	views, events, visits, bytes int64
+}
+
+const (
+	accountStored protowire.Number = iota + 1
+	accountSwept
+	accountErased
+	accountBots
+	accountLate
+	accountViews
+	accountEvents
+	accountVisits
+	accountBytes
+)
+
+func (c *account) appendTo(dst []byte) []byte {
+	dst = appendHeader(dst)
+	dst = putInt(dst, accountStored, c.stored)
+	dst = putInt(dst, accountSwept, c.swept)
+	dst = putInt(dst, accountErased, c.erased)
+	dst = putInt(dst, accountBots, c.bots)
+	dst = putInt(dst, accountLate, c.late)
+	dst = putInt(dst, accountViews, c.views)
+	dst = putInt(dst, accountEvents, c.events)
+	dst = putInt(dst, accountVisits, c.visits)
+	return putInt(dst, accountBytes, c.bytes)
+}
+
+func readAccount(value []byte) (c account, err error) {
+	into := map[protowire.Number]*int64{
+		accountStored: &c.stored, accountSwept: &c.swept, accountErased: &c.erased, accountBots: &c.bots, accountLate: &c.late,
+		accountViews: &c.views, accountEvents: &c.events, accountVisits: &c.visits, accountBytes: &c.bytes,
+	}
+	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+		if n := into[tag]; n != nil {
+			*n = zigzag(num)
+		}
+		return nil
+	})
+	return c, err
+}
+
+const (
+	writerNext protowire.Number = iota + 1
+	writerSequence
+	writerSealed
+	writerGroups
+	writerHits
+	writerApps
+	writerClock
+	writerTicks
+)
+
+func (a *appState) appendTo(dst []byte) []byte {
+	dst = appendHeader(dst)
+	dst = putUint(dst, writerNext, uint64(a.next))
+	dst = putUint(dst, writerSequence, a.sequence)
+	dst = putInt(dst, writerSealed, int64(a.sealed))
+	dst = putInt(dst, writerClock, a.clock)
+	return putUint(dst, writerTicks, a.ticks)
+}
+
+// readStoreMark reads the store's own counters.
+func readStoreMark(db *pebble.DB) (m mark, apps uint32, err error) {
+	err = get(db, storeKey(), func(value []byte) error {
+		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+			switch tag {
+			case writerGroups:
+				m.groups = num
+			case writerHits:
+				m.hits = num
+			case writerApps:
+				apps = uint32(num)
+			}
+			return nil
+		})
+	})
+	return m, apps, err
+}
+
+// app gives the state of an app, loaded on first use; nil if there is none.
+func (w *writer) app(id spoor.AppID) (*appState, error) {
+	if a := w.apps[id]; a != nil {
+		return a, nil
+	}
+	app := w.s.App(id)
+	if app == nil {
+		return nil, nil
+	}
+	secret, err := readSalt(w.db, id)
+	if err != nil {
+		return nil, err
+	}
+	a := newAppState(app, secret)
+	err = get(w.db, writerAppKey(nil, id), func(value []byte) error {
+		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+			switch tag {
+			case writerNext:
+				a.next = spoor.Number(num)
+			case writerSequence:
+				a.sequence = num
+			case writerSealed:
+				a.sealed = spoor.Day(zigzag(num))
+			case writerClock:
+				a.clock = zigzag(num)
+			case writerTicks:
+				a.ticks = num
+			}
+			return nil
+		})
+	})
+	if err == nil {
+		err = scan(w.db, key1(nil, prefixDefine, id), func(_, value []byte) error {
+			d, err := readDefinition(value)
+			a.defs[d.name] = d.typ
+			return err
+		})
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot load app %d: %w", id, err)
+	}
+	w.apps[id] = a
+	return a, nil
+}
+
+func readSalt(db pebble.Reader, id spoor.AppID) (secret salt, err error) {
+	found := false
+	err = get(db, appKey(id, appSalt), func(value []byte) error {
+		found = copy(secret[:], value[min(headerBytes, len(value)):]) == len(secret)
+		return nil
+	})
+	if err == nil && !found {
+		err = fmt.Errorf("cannot find the salt of app %d: the store is damaged; restore a backup", id)
+	}
+	return secret, err
+}
+
+// day gives the state of an open day, loaded on first use.
+func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
+	if d := a.days[day]; d != nil {
+		return d, nil
+	}
+	d := &dayState{day: day, rows: map[rowKey]*counts{}}
+	err := get(w.db, writerDayKey(nil, a.app.ID, day), func(value []byte) (err error) {
+		d.account, err = readAccount(value)
+		return err
+	})
+	for kind := range d.seen {
+		if err == nil {
+			d.seen[kind], err = readActivity(w.db, a.app.ID, day, byte(kind))
+			d.born[kind] = roaring.New()
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot load day %s of app %d: %w", day, a.app.ID, err)
+	}
+	w.days++
+	a.days[day] = d
+	return d, nil
+}
+
+// readActivity reads a day's bitmap, all chunks of it.
+func readActivity(db pebble.Reader, app spoor.AppID, day spoor.Day, kind byte) (*roaring.Bitmap, error) {
+	prefix := activityKey(nil, app, day, kind, 0)
+	return readChunks(db, prefix[:len(prefix)-2])
+}
+
+// readMembers reads a set of profile numbers, all chunks of it.
+func readMembers(db pebble.Reader, app spoor.AppID, set byte) (*roaring.Bitmap, error) {
+	prefix := setKey(nil, app, set, 0)
+	return readChunks(db, prefix[:len(prefix)-2])
+}
+
+func readChunks(db pebble.Reader, prefix []byte) (*roaring.Bitmap, error) {
+	all := roaring.New()
+	err := scan(db, prefix, func(key, value []byte) error {
+		c, err := readSet(value)
+		if err != nil {
+			return err
+		}
+		if c.add != nil {
+			high := uint32(binary.BigEndian.Uint16(key[len(key)-2:])) << 16
+			all.Or(roaring.AddOffset(c.add, high))
+		}
+		return nil
+	})
+	return all, err
+}
+
+// run is the writer's goroutine. It ends when the queue is closed and empty.
+func (w *writer) run(groups chan<- *group) {
+	defer close(groups)
+	for {
+		w.spent = w.s.queue.take(w.spent[:0])
+		if len(w.spent) == 0 {
+			return
+		}
+		w.learn()
+		g := newGroup(w, w.spent)
+		g.fill()
+		failed := g.err != nil
+		groups <- g
+		if w.forget(); failed {
+			w.reset()
+		}
+	}
+}
+
+// reset forgets everything that a failed group may have changed in memory. The
+// store holds what earlier groups wrote. The filters may know too much, which
+// does no harm.
+func (w *writer) reset() {
+	w.apps = map[spoor.AppID]*appState{}
+	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
+	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
+	w.days = 0
+	if d, err := readApps(w.db); err == nil {
+		w.s.apps.Store(d)
+	}
+}
+
+// learn takes in what the loader has read for the filters.
+func (w *writer) learn() {
+	for {
+		select {
+		case l, ok := <-w.loads:
+			if !ok {
+				w.loads = nil
+				return
+			}
+			w.learnOne(l)
+		default:
+			return
+		}
+	}
+}
+
+func (w *writer) learnOne(l load) {
+	f := w.known
+	if l.event {
+		f = w.week(l.week)
+	}
+	for _, h := range l.hashes {
+		f.add(h)
+	}
+	if l.last {
+		w.known.ready = true
+		for _, f := range w.weeks {
+			f.ready = true
+		}
+		w.s.filtersReady.Store(true)
+	}
+}
+
+// week gives the filter of event ids received in a week. Only two weeks are
+// asked for; older filters go.
+func (w *writer) week(n uint32) *filter {
+	f := w.weeks[n]
+	if f == nil {
+		f = newFilter(w.s.opts.FilterBytes)
+		f.ready = w.s.filtersReady.Load()
+		w.weeks[n] = f
+		for old := range w.weeks {
+			if old+2 < n {
+				delete(w.weeks, old)
+			}
+		}
+	}
+	return f
+}
+
+const dayStatesMax = 4096
+
+// forget bounds the caches, between groups.
+func (w *writer) forget() {
+	w.idents.turn()
+	w.profiles.turn()
+	if w.days > dayStatesMax {
+		for _, a := range w.apps {
+			clear(a.days)
+		}
+		w.days = 0
+	}
+}
+
+// seal raises sealed-through of every app to where it stands at that instant,
+// for apps to which nothing comes any more.
+func (w *writer) seal(g *group, now time.Time) error {
+	for _, app := range w.s.AllApps() {
+		a, err := w.app(app.ID)
+		if err != nil {
+			return err
+		}
+		if a.firstOpen(now.UnixMilli()); a.touched {
+			g.touchApp(a)
+		}
+	}
+	return nil
+}
