@@ -1,0 +1,39 @@
+// Package ingest is the front door: it takes hits in over HTTP and gives them
+// to a Sink. A 2xx means that the Sink has returned: what the reply calls
+// stored is on disk.
+//
+// Make a Server with New, hand it a listener with Serve, end it with Shutdown.
+// The way of a request: gate.go refuses ambiguous HTTP, route.go finds the
+// protocol, body.go reads within limits, envelope.go finds the events, a
+// decoder (native.go, segment.go, pixel.go) makes each a Hit, intake.go writes
+// them and replies. refusal.go holds every refusal. A new protocol is a file
+// with a decoder and its lines in route.go.
+//
+// # Native fields
+//
+// POST /hit takes an object, an array, one object per line, or
+// {"batch": […], "sent_at", "write_key"}, of any content type, also gzipped.
+// Every field is optional; unknown ones are ignored; null means absent.
+//
+//	write_key   or Authorization (Basic user, Bearer), X-Write-Key, query k: these win
+//	key         of the profile: a cookie's value or a device's id
+//	user_id     the customer's own id of the person; former_id: alias only
+//	type        page (default), screen, event, click, product, form, mail_open,
+//	            mail_click, push, identify, ping, alias, group, server_event
+//	name        of page, event or group; an event needs one
+//	url, referrer, title, resolution ("1440x900"), language, timezone
+//	time        ISO 8601, or Unix s, ms, µs; sent_at corrects the sender's clock
+//	id          of the event: stored once, however often it is sent
+//	hints       {brands: [{brand, version}], full_version_list, mobile, platform,
+//	            platform_version, model, touch_points}
+//	consent     {analytics, marketing}: true, false, "granted", "denied"
+//	properties  of the hit: any object; attributes (or traits) of the profile
+//	ip, user_agent  of the visitor, where the app trusts its senders
+//
+// # Caveats
+//
+// Ids over 512 bytes and event names over 256 are refused; urls are cut at
+// 8 KiB, titles, user agents at 1 KiB, page names at 256 bytes. Ids such as
+// "null" count as absent. An event without id but with a time is recognised by
+// its bytes; one without both is stored as often as it comes.
+package ingest

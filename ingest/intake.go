@@ -1,0 +1,257 @@
+package ingest
+
+import (
+	"crypto/sha256"
+	"encoding/binary"
+	"math"
+	"net/netip"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// request is the work on one request. It is reused; reset clears every field
+// but the memory of its buffers.
+type request struct {
+	ctx        *fasthttp.RequestCtx
+	app        *spoor.App
+	key        string
+	keyInEvent bool  // the key came from the first event; the others must agree
+	now        int64 // Unix milliseconds
+	ip         netip.Addr
+	agent      string
+	hints      spoor.Hints // from headers
+
+	raw, plain buffer // the body as sent, and inflated
+	envelope
+	pieces  []piece
+	hits    []spoor.Hit
+	results []result
+	base    segmentContext // decoded envelope.context
+	junk    int            // ids that identify nobody
+	cut     int            // texts that were cut
+	unread  int            // attributes that did not convert
+	out     []byte
+}
+
+// result is what becomes of one event; hit is its index among the hits, or -1.
+type result struct {
+	id      string
+	hit     int
+	outcome spoor.Outcome
+	flaw    flaw
+}
+
+func (s *Server) getRequest(ctx *fasthttp.RequestCtx) *request {
+	rq := s.requests.Get().(*request)
+	rq.ctx = ctx
+	rq.now = s.opts.Now().UnixMilli()
+	return rq
+}
+
+func (s *Server) putRequest(rq *request) {
+	s.counters.junk.Add(uint64(rq.junk))
+	s.counters.cut.Add(uint64(rq.cut))
+	s.counters.unread.Add(uint64(rq.unread))
+	s.release(&rq.raw)
+	s.release(&rq.plain)
+	rq.reset()
+	s.requests.Put(rq)
+}
+
+func (rq *request) reset() {
+	clear(rq.pieces)
+	clear(rq.hits)
+	clear(rq.results)
+	pieces, hits, results, out := rq.pieces[:0], rq.hits[:0], rq.results[:0], rq.out[:0]
+	if cap(hits) > 128 { // some 100 KiB; a rare large batch is not worth keeping
+		pieces, hits, results, out = nil, nil, nil, nil
+	}
+	*rq = request{raw: rq.raw, plain: rq.plain, pieces: pieces, hits: hits, results: results, out: out}
+}
+
+// decoder turns one event, which is valid JSON and an object, into a hit.
+// Strings of the hit share the memory of raw, which is the hit's own.
+type decoder func(rq *request, raw string, h *spoor.Hit) flaw
+
+// take is the way of every JSON protocol, from body to reply.
+func (s *Server) take(ctx *fasthttp.RequestCtx, door spoor.Door, decode decoder) {
+	rq := s.getRequest(ctx)
+	defer s.putRequest(rq)
+	origin := s.openCORS(ctx)
+	body, reason := s.readBody(rq)
+	if reason == "" {
+		rq.key = headKey(ctx)
+		reason = s.open(rq, body)
+	}
+	if reason == "" {
+		reason = s.admit(rq, origin, len(rq.pieces))
+	}
+	if reason != "" {
+		s.refuse(ctx, reason)
+		return
+	}
+	s.visitor(rq)
+	if door == spoor.DoorSegment && rq.context != "" {
+		rq.base.decode(rq, rq.context)
+	}
+	rq.hits = slices.Grow(rq.hits, len(rq.pieces))
+	rq.results = slices.Grow(rq.results, len(rq.pieces))
+	for _, p := range rq.pieces {
+		s.decodePiece(rq, p, door, decode)
+	}
+	s.store(rq)
+}
+
+// admit finds the app by its key and asks whether it may send this much now.
+// An unknown key costs one look into memory.
+func (s *Server) admit(rq *request, origin string, events int) spoor.Reason {
+	if rq.key == "" {
+		rq.key = rq.envelope.key
+	}
+	if rq.key == "" && rq.batch {
+		for _, p := range rq.pieces {
+			if rq.key = pieceKey(p.raw); rq.key != "" {
+				rq.keyInEvent = true
+				break
+			}
+		}
+	}
+	if rq.key == "" {
+		return reasonNoKey
+	}
+	app := s.opts.Apps.AppByKey(rq.key)
+	switch {
+	case app == nil:
+		return reasonUnknownKey
+	case app.Closed:
+		return spoor.ReasonClosed
+	}
+	rq.app = app
+	if origin != "" {
+		if !appAllows(app, origin) {
+			return reasonOrigin
+		}
+		allowOrigin(rq.ctx, origin)
+	}
+	if wait := s.buckets.take(app, events, s.opts.Now()); wait > 0 {
+		seconds := max(1, int(math.Ceil(wait.Seconds())))
+		rq.ctx.Response.Header.Set("Retry-After", strconv.Itoa(seconds))
+		return reasonRate
+	}
+	return ""
+}
+
+// visitor reads what the request itself says about who sent it, once for all
+// its events.
+func (s *Server) visitor(rq *request) {
+	rq.ip, _ = s.client(rq.ctx)
+	rq.agent, _ = cut(strings.ToValidUTF8(string(rq.ctx.UserAgent()), ""), agentBytesMax)
+	rq.hints = headerHints(&rq.ctx.Request.Header)
+}
+
+// decodePiece judges one event and appends its hit and its result.
+func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decoder) {
+	var f flaw
+	switch {
+	case len(p.raw) > s.opts.EventBytesMax:
+		f.reason = reasonEventBytes
+	case p.depth > s.opts.JSONDepthMax:
+		f.reason = reasonDepth
+	case !jsontext.Value(p.raw).IsValid():
+		f.reason = reasonJSON
+	case p.raw[0] != '{', hasNUL(p.raw):
+		f.reason = reasonValue
+	}
+	if f.reason != "" {
+		rq.results = append(rq.results, result{hit: -1, flaw: f, outcome: spoor.Refused})
+		return
+	}
+	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: door, Received: rq.now})
+	h := &rq.hits[len(rq.hits)-1]
+	raw := string(p.raw)
+	if f = decode(rq, raw, h); f.reason == "" {
+		f = rq.complete(h, raw)
+	}
+	r := result{id: h.ID, hit: len(rq.hits) - 1}
+	if f.reason != "" {
+		r.hit, r.flaw, r.outcome = -1, f, spoor.Refused
+		rq.hits[len(rq.hits)-1] = spoor.Hit{}
+		rq.hits = rq.hits[:len(rq.hits)-1]
+	}
+	rq.results = append(rq.results, r)
+}
+
+// complete checks and fills what is the same for all protocols.
+func (rq *request) complete(h *spoor.Hit, raw string) (f flaw) {
+	switch {
+	case (h.Kind == spoor.KindEvent || h.Kind == spoor.KindServerEvent) && h.Name == "":
+		f.set(reasonNoName, "name")
+	case h.Kind == spoor.KindAlias && (h.FormerID == "" || h.UserID == "" && h.Key == ""):
+		f.set(spoor.ReasonNobody, "")
+	}
+	if h.Kind == spoor.KindPage || h.Kind == spoor.KindScreen {
+		rq.cutText(&h.Name, nameBytesMax)
+	} else if len(h.Name) > nameBytesMax {
+		f.set(reasonNameLength, "name")
+	}
+	rq.cutText(&h.URL, urlBytesMax)
+	rq.cutText(&h.Referrer, urlBytesMax)
+	rq.cutText(&h.Title, titleBytesMax)
+	rq.cutText(&h.UserAgent, agentBytesMax)
+	rq.dropText(&h.Resolution, shortBytesMax)
+	rq.dropText(&h.Language, shortBytesMax)
+	rq.dropText(&h.TimeZone, shortBytesMax)
+	if h.ID == "" && h.Time != 0 {
+		h.Digest = digest(h.App, raw)
+	}
+	return f
+}
+
+// digest stands for the id of an event that has none but carries its own time:
+// a repeat of the same bytes is the same event.
+func digest(app spoor.AppID, raw string) (d [16]byte) {
+	b := make([]byte, 0, 1024)
+	b = binary.BigEndian.AppendUint32(b, uint32(app))
+	sum := sha256.Sum256(append(b, raw...))
+	copy(d[:], sum[:])
+	return d
+}
+
+// store writes the hits and answers with what became of each.
+func (s *Server) store(rq *request) {
+	if reason := s.write(rq); reason != "" {
+		s.refuse(rq.ctx, reason)
+		return
+	}
+	s.reply(rq)
+}
+
+// write gives the hits to the Sink and maps the outcomes back to the events.
+func (s *Server) write(rq *request) spoor.Reason {
+	if len(rq.hits) > 0 {
+		if err := s.opts.Sink.Write(rq.hits); err != nil {
+			return s.storeFailed(err)
+		}
+	}
+	for i := range rq.results {
+		r := &rq.results[i]
+		if r.hit < 0 {
+			continue
+		}
+		h := &rq.hits[r.hit]
+		switch h.Outcome {
+		case spoor.Stored, spoor.Duplicate, spoor.Accepted:
+			r.outcome = h.Outcome
+		case spoor.Refused:
+			r.outcome, r.flaw.reason = spoor.Refused, refusals[lookup(h.Reason)].reason
+		default: // a Sink that leaves a hit pending has not kept it
+			return reasonStore
+		}
+	}
+	return ""
+}

@@ -1,0 +1,59 @@
+package ingest
+
+import (
+	"bytes"
+	"encoding/base64"
+	"strings"
+
+	"github.com/valyala/fasthttp"
+)
+
+const keyBytesMax = 512
+
+// headKey is the write key that headers or query name, in this order; empty
+// if none does. A key in the body counts only then: some senders mask it there.
+func headKey(ctx *fasthttp.RequestCtx) string {
+	h := &ctx.Request.Header
+	if auth := h.Peek("Authorization"); len(auth) > 0 && len(auth) <= 2*keyBytesMax {
+		scheme, rest, _ := bytes.Cut(auth, []byte{' '})
+		rest = bytes.TrimSpace(rest)
+		switch {
+		case bytes.EqualFold(scheme, []byte("Basic")):
+			if k := basicUser(string(rest)); k != "" {
+				return k
+			}
+		case bytes.EqualFold(scheme, []byte("Bearer")) && len(rest) > 0:
+			return trimKey(string(rest))
+		}
+	}
+	if k := trimKey(string(h.Peek("X-Write-Key"))); k != "" {
+		return k
+	}
+	if !bytes.ContainsRune(h.RequestURI(), '?') {
+		return ""
+	}
+	for name, value := range ctx.QueryArgs().All() {
+		if string(name) == "k" || bytes.EqualFold(name, []byte("writeKey")) || string(name) == "write_key" {
+			if k := trimKey(string(value)); k != "" {
+				return k
+			}
+		}
+	}
+	return ""
+}
+
+func basicUser(encoded string) string {
+	plain, err := base64.RawStdEncoding.DecodeString(strings.TrimRight(encoded, "="))
+	if err != nil {
+		return ""
+	}
+	user, _, _ := strings.Cut(string(plain), ":")
+	return trimKey(user)
+}
+
+func trimKey(k string) string {
+	if len(k) > keyBytesMax {
+		return ""
+	}
+	return strings.TrimSuffix(strings.TrimSpace(k), ":")
+}

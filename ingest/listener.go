@@ -1,0 +1,171 @@
+package ingest
+
+import (
+	"fmt"
+	"net"
+	"net/netip"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/spoorhq/spoor"
+)
+
+// connections counts what is open, in total and by address. Connections of a
+// trusted proxy are many clients' and have no limit of their own; what they
+// carry is counted by client while a request is worked on.
+type connections struct {
+	mu      sync.Mutex
+	all     map[*conn]struct{}
+	byAddr  map[netip.Addr]int // connections of clients, requests of proxied clients
+	totals  int
+	perAddr int
+}
+
+func newConnections(o Options) *connections {
+	return &connections{
+		all:     make(map[*conn]struct{}),
+		byAddr:  make(map[netip.Addr]int),
+		totals:  o.ConnectionsMax,
+		perAddr: o.ConnectionsPerAddressMax,
+	}
+}
+
+func (c *connections) open() int {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.all)
+}
+
+// add takes a connection in, or says why not.
+func (c *connections) add(n *conn) spoor.Reason {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if len(c.all) >= c.totals {
+		return reasonConnections
+	}
+	if n.counted {
+		if c.byAddr[n.peer] >= c.perAddr {
+			return reasonPerAddress
+		}
+		c.byAddr[n.peer]++
+	}
+	c.all[n] = struct{}{}
+	return ""
+}
+
+func (c *connections) remove(n *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	delete(c.all, n)
+	if n.counted {
+		c.release(n.peer)
+	}
+}
+
+// begin counts a request of a client behind a trusted proxy; end undoes it.
+func (c *connections) begin(client netip.Addr) bool {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.byAddr[client] >= c.perAddr {
+		return false
+	}
+	c.byAddr[client]++
+	return true
+}
+
+func (c *connections) end(client netip.Addr) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.release(client)
+}
+
+func (c *connections) release(a netip.Addr) {
+	if c.byAddr[a]--; c.byAddr[a] <= 0 {
+		delete(c.byAddr, a)
+	}
+}
+
+// closeSilent closes connections that have not sent a byte: nothing of theirs
+// is in flight, and a drain need not wait for them. With all it closes every
+// connection.
+func (c *connections) closeSilent(all bool) {
+	c.mu.Lock()
+	var list []*conn
+	for n := range c.all {
+		if all || !n.spoke.Load() {
+			list = append(list, n)
+		}
+	}
+	c.mu.Unlock()
+	for _, n := range list { // Close takes the lock
+		_ = n.Close()
+	}
+}
+
+// listener enforces the limits at accept, where a refused connection costs
+// nothing but its reply.
+type listener struct {
+	net.Listener
+	s *Server
+}
+
+func (l listener) Accept() (net.Conn, error) {
+	for {
+		raw, err := l.Listener.Accept()
+		if err != nil {
+			return nil, err
+		}
+		n := &conn{Conn: raw, s: l.s, peer: addressOf(raw.RemoteAddr())}
+		n.counted = n.peer.IsValid() && !l.s.trusted(n.peer)
+		reason := l.s.conns.add(n)
+		if reason == "" {
+			return n, nil
+		}
+		l.s.turnAway(raw, reason)
+	}
+}
+
+// turnAway answers a connection that is not taken in, without waiting for its
+// request. The reply fits an empty send buffer; the deadline is for the rest.
+func (s *Server) turnAway(c net.Conn, reason spoor.Reason) {
+	i := lookup(reason)
+	s.counters.refused[i].Add(1)
+	body := appendRefusal(nil, &refusals[i], "")
+	_ = c.SetDeadline(time.Now().Add(100 * time.Millisecond)) // the socket's clock, not ours
+	_, _ = fmt.Fprintf(c, "HTTP/1.1 %d Refused\r\nContent-Type: application/json\r\nX-Spoor-Refused: %s\r\nRetry-After: %d\r\nConnection: close\r\nContent-Length: %d\r\n\r\n%s",
+		refusals[i].status, reason, refusals[i].retry, len(body), body)
+	if t, ok := c.(*net.TCPConn); ok {
+		_ = t.CloseWrite()
+	}
+	_ = c.Close()
+}
+
+// conn is a connection that was taken in.
+type conn struct {
+	net.Conn
+	s       *Server
+	peer    netip.Addr
+	counted bool // against the limit of its address
+	spoke   atomic.Bool
+	closed  atomic.Bool
+}
+
+func (n *conn) Read(p []byte) (int, error) {
+	k, err := n.Conn.Read(p)
+	if k > 0 {
+		n.s.counters.bytesIn.Add(uint64(k))
+		if !n.spoke.Load() {
+			n.spoke.Store(true)
+		}
+	}
+	return k, err
+}
+
+func (n *conn) Close() error {
+	if n.closed.Swap(true) {
+		return nil
+	}
+	n.s.conns.remove(n)
+	return n.Conn.Close()
+}

@@ -1,0 +1,110 @@
+package ingest
+
+import (
+	"net/netip"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// serveNative takes POST /hit. The fields are in the package comment.
+func (s *Server) serveNative(ctx *fasthttp.RequestCtx) {
+	s.take(ctx, spoor.DoorNative, decodeNative)
+}
+
+func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
+	h.Kind = spoor.KindPage
+	h.IP, h.UserAgent, h.Hints = rq.ip, rq.agent, rq.hints
+	var happened, sent int64
+	if rq.sentAt != "" {
+		sent, _ = parseMoment(rq.sentAt)
+	}
+	for w := enter(raw); w.more(); {
+		name, value := w.name(), w.value()
+		switch name {
+		case "id":
+			rq.readID(&f, &h.ID, value, name)
+		case "key":
+			rq.readID(&f, &h.Key, value, name)
+		case "user_id":
+			rq.readID(&f, &h.UserID, value, name)
+		case "former_id":
+			rq.readID(&f, &h.FormerID, value, name)
+		case "type":
+			f.readKind(&h.Kind, value)
+		case "name":
+			f.readText(&h.Name, value, name)
+		case "url":
+			f.readText(&h.URL, value, name)
+		case "referrer":
+			f.readText(&h.Referrer, value, name)
+		case "title":
+			f.readText(&h.Title, value, name)
+		case "resolution":
+			f.readText(&h.Resolution, value, name)
+		case "language":
+			f.readText(&h.Language, value, name)
+		case "timezone":
+			f.readText(&h.TimeZone, value, name)
+		case "time":
+			f.readTime(&happened, value, name)
+		case "sent_at":
+			f.readTime(&sent, value, name)
+		case "hints":
+			readHints(&h.Hints, value)
+		case "consent":
+			f.readConsent(&h.Consent, value)
+		case "properties":
+			f.readProperties(&h.Properties, value, name)
+		case "attributes", "traits":
+			rq.readAttributes(&f, h, value, "attributes")
+		case "ip":
+			if rq.app.Settings.TrustSender && value[0] == '"' {
+				readIP(&h.IP, unquote(value))
+			}
+		case "user_agent":
+			if rq.app.Settings.TrustSender && value[0] == '"' {
+				h.UserAgent = unquote(value)
+			}
+		case "write_key", "writeKey":
+			rq.checkKey(&f, value)
+		}
+	}
+	h.Time = corrected(rq.now, happened, sent)
+	return f
+}
+
+func (f *flaw) readKind(dst *spoor.Kind, raw string) {
+	var name string
+	f.readText(&name, raw, "type")
+	if name == "" {
+		return
+	}
+	kind, ok := spoor.ParseKind(name)
+	if !ok {
+		f.set(reasonType, "type")
+		return
+	}
+	*dst = kind
+}
+
+// readIP reads an address that a trusted sender names; an unreadable one makes
+// the place unknown, not the event bad.
+func readIP(dst *netip.Addr, text string) {
+	if text == "" {
+		return
+	}
+	a, _ := netip.ParseAddr(text)
+	*dst = plain(a)
+}
+
+// checkKey holds an event to the request's app. A key in headers or query wins
+// over one in the body, so only keys that came from the body are compared.
+func (rq *request) checkKey(f *flaw, raw string) {
+	if !rq.keyInEvent || raw[0] != '"' {
+		return
+	}
+	if k := trimKey(unquote(raw)); k != "" && k != rq.key {
+		f.set(reasonOtherKey, "write_key")
+	}
+}

@@ -1,0 +1,124 @@
+package ingest
+
+import (
+	"encoding/base64"
+	"strings"
+	"unicode/utf8"
+
+	"github.com/go-json-experiment/json/jsontext"
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// gif is a transparent image of one pixel, 43 bytes.
+var gif, _ = base64.StdEncoding.DecodeString("R0lGODlhAQABAIAAAAAAAAAAACH5BAEAAAAALAAAAAABAAEAAAICRAEAOw==")
+
+// servePixel takes GET /pixel.gif. It answers the image whatever happens, so
+// that no page or mail shows a broken one, with the status that is true. HEAD
+// checks the key and keeps nothing.
+func (s *Server) servePixel(ctx *fasthttp.RequestCtx) {
+	s.takePixel(ctx)
+	ctx.Response.Header.Set("Cache-Control", "no-store")
+	ctx.SetContentType("image/gif")
+	ctx.SetBody(gif)
+}
+
+func (s *Server) takePixel(ctx *fasthttp.RequestCtx) {
+	rq := s.getRequest(ctx)
+	defer s.putRequest(rq)
+	origin := s.openCORS(ctx)
+	rq.key = headKey(ctx)
+	if reason := s.admit(rq, origin, 1); reason != "" {
+		s.refuse(ctx, reason)
+		return
+	}
+	if ctx.IsHead() {
+		return
+	}
+	s.visitor(rq)
+	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: spoor.DoorPixel, Received: rq.now})
+	h := &rq.hits[0]
+	f := decodePixel(rq, string(ctx.URI().QueryString()), h)
+	if f.reason == "" {
+		f = rq.complete(h, "")
+	}
+	r := result{id: h.ID}
+	if f.reason != "" {
+		r = result{id: h.ID, hit: -1, flaw: f, outcome: spoor.Refused}
+		clear(rq.hits)
+		rq.hits = rq.hits[:0]
+	}
+	rq.results = append(rq.results, r)
+	s.store(rq)
+}
+
+// decodePixel reads the query. Of a name that comes twice the first counts.
+func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
+	h.Kind = spoor.KindPage
+	h.IP, h.UserAgent, h.Hints = rq.ip, rq.agent, rq.hints
+	var args fasthttp.Args
+	args.Parse(query)
+	var properties []byte
+	seen := make(map[string]bool, 8)
+	for n, v := range args.All() {
+		name, value := string(n), string(v)
+		if seen[name] {
+			continue
+		}
+		seen[name] = true
+		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0 {
+			f.set(reasonValue, "query")
+			continue
+		}
+		switch name {
+		case "c":
+			rq.setID(&f, &h.Key, value, name)
+		case "i":
+			rq.setID(&f, &h.ID, value, name)
+		case "e":
+			h.Name = value
+		case "u":
+			h.URL = value
+		case "r":
+			h.Referrer = value
+		case "t":
+			h.Title = value
+		case "s":
+			h.Resolution = value
+		case "l":
+			h.Language = value
+		case "z":
+			h.TimeZone = value
+		default:
+			if p, ok := strings.CutPrefix(name, "p."); ok && p != "" && strings.IndexByte(p, 0) < 0 {
+				properties = appendMember(properties, p, value)
+			}
+		}
+	}
+	if properties != nil {
+		h.Properties = append(properties, '}')
+	}
+	if h.Name != "" {
+		h.Kind = spoor.KindEvent
+	}
+	if h.URL == "" && rq.ctx != nil {
+		if ref := string(rq.ctx.Referer()); utf8.ValidString(ref) {
+			h.URL = ref
+		}
+	}
+	return f
+}
+
+// appendMember appends a member with a text value to an object that begins
+// with the first one and is not closed yet.
+func appendMember(object []byte, name, value string) []byte {
+	if object == nil {
+		object = append(object, '{')
+	} else {
+		object = append(object, ',')
+	}
+	object, _ = jsontext.AppendQuote(object, name) // valid UTF-8 cannot fail
+	object = append(object, ':')
+	object, _ = jsontext.AppendQuote(object, value)
+	return object
+}

@@ -1,0 +1,93 @@
+package ingest
+
+import (
+	"bytes"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// route is one path of the front door. A new protocol is a file with its
+// decoder, and its paths here.
+type route struct {
+	methods string // for the Allow header; OPTIONS is answered for all intake paths
+	intake  bool   // pages may send here: CORS applies
+	serve   func(*Server, *fasthttp.RequestCtx)
+}
+
+// routes is every path, without its trailing slash, which is optional
+// everywhere: a redirected POST would lose its body.
+var routes = func() map[string]route {
+	m := map[string]route{
+		"":           {"GET, HEAD", false, (*Server).serveRoot},
+		"/healthz":   {"GET, HEAD", false, (*Server).serveHealth},
+		"/hit":       {"POST, OPTIONS", true, (*Server).serveNative},
+		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
+	}
+	segment := func(kind spoor.Kind, paths ...string) {
+		serve := func(s *Server, ctx *fasthttp.RequestCtx) { s.serveSegment(ctx, kind) }
+		for _, p := range paths {
+			m[p] = route{"POST, OPTIONS", true, serve}
+		}
+	}
+	segment(spoor.KindEvent, "/v1/track", "/v1/t")
+	segment(spoor.KindPage, "/v1/page", "/v1/p")
+	segment(spoor.KindScreen, "/v1/screen", "/v1/s")
+	segment(spoor.KindIdentify, "/v1/identify", "/v1/i")
+	segment(spoor.KindAlias, "/v1/alias", "/v1/a")
+	segment(spoor.KindGroup, "/v1/group", "/v1/g")
+	segment(spoor.KindNone, "/v1/batch", "/v1/b") // each event names its type
+	return m
+}()
+
+func (s *Server) route(ctx *fasthttp.RequestCtx) {
+	r, ok := routes[string(bytes.TrimSuffix(ctx.Path(), []byte{'/'}))]
+	switch {
+	case !ok && s.opts.Fallback != nil:
+		s.serveFallback(ctx)
+	case !ok:
+		s.refuse(ctx, reasonNotFound)
+	case r.intake && ctx.IsOptions():
+		s.servePreflight(ctx, r.methods)
+	case !allows(r.methods, ctx.Method()):
+		ctx.Response.Header.Set("Allow", r.methods)
+		s.refuse(ctx, reasonMethod)
+	default:
+		r.serve(s, ctx)
+	}
+}
+
+func allows(methods string, m []byte) bool {
+	switch string(m) {
+	case "POST":
+		return methods == "POST, OPTIONS"
+	case "GET", "HEAD":
+		return methods != "POST, OPTIONS"
+	}
+	return false
+}
+
+func (s *Server) serveRoot(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch.\n")
+}
+
+func (s *Server) serveHealth(ctx *fasthttp.RequestCtx) {
+	ctx.SetContentType("text/plain; charset=utf-8")
+	ctx.SetBodyString("ok\n")
+}
+
+// serveFallback hands over with the body read, because a handler that knows
+// nothing of our limits would read a streamed body without any.
+func (s *Server) serveFallback(ctx *fasthttp.RequestCtx) {
+	rq := s.getRequest(ctx)
+	defer s.putRequest(rq)
+	body, reason := s.readWhole(rq)
+	if reason != "" {
+		s.refuse(ctx, reason)
+		return
+	}
+	ctx.Request.SetBodyRaw(body)
+	s.opts.Fallback(ctx)
+	ctx.Request.ResetBody() // the buffer goes back to the pool
+}
