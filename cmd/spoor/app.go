@@ -1,0 +1,218 @@
+package main
+
+import (
+	"fmt"
+	"net/url"
+	"os"
+	"strings"
+	"text/tabwriter"
+
+	"github.com/spoorhq/spoor"
+)
+
+type appCommand struct {
+	Create appCreate `cmd:"" help:"Make an app; prints its write key."`
+	List   appList   `cmd:"" help:"List the apps."`
+	Set    appSet    `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
+	Keys   appKeys   `cmd:"" help:"List, add, remove write keys, which senders use."`
+	Tokens appTokens `cmd:"" help:"List, add, remove API tokens, which readers use."`
+	Delete appDelete `cmd:"" help:"Delete an app with all its data."`
+}
+
+// appJSON is an app as the server prints it.
+type appJSON struct {
+	Name     string            `json:"name"`
+	Created  string            `json:"created"`
+	Closed   bool              `json:"closed"`
+	Keys     []keyJSON         `json:"keys"`
+	Tokens   []tokenJSON       `json:"tokens"`
+	Settings map[string]string `json:"settings"`
+}
+
+type keyJSON struct {
+	Key     string  `json:"key"`
+	Label   string  `json:"label"`
+	Created string  `json:"created"`
+	Expires *string `json:"expires"`
+}
+
+type tokenJSON struct {
+	Name    string  `json:"name"`
+	Role    string  `json:"role"`
+	Secret  string  `json:"secret"`
+	Created string  `json:"created"`
+	Expires *string `json:"expires"`
+}
+
+func appPath(name string) string { return "/api/admin/apps/" + url.PathEscape(name) + "/" }
+
+type appCreate struct {
+	dataFlag
+	Name     string `arg:"" help:"Name of the app, such as shop."`
+	Timezone string `help:"IANA time zone of its days." default:"UTC" placeholder:"ZONE"`
+}
+
+func (c *appCreate) Run() error {
+	var app appJSON
+	if err := newClient(c.Data).call("POST", "/api/admin/apps/", map[string]string{"name": c.Name, "timezone": c.Timezone}, &app); err != nil {
+		return err
+	}
+	for _, k := range app.Keys {
+		fmt.Printf("app %s, days in %s, write key %s\n", app.Name, app.Settings["timezone"], k.Key)
+	}
+	return nil
+}
+
+type appList struct{ dataFlag }
+
+func (c *appList) Run() error {
+	apps, err := listApps(newClient(c.Data))
+	if err != nil {
+		return err
+	}
+	w := table("APP", "TIMEZONE", "KEYS", "TOKENS", "STATE")
+	for _, a := range apps {
+		state := "open"
+		if a.Closed {
+			state = "closed"
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", a.Name, a.Settings["timezone"], len(a.Keys), len(a.Tokens), state)
+	}
+	return w.Flush()
+}
+
+func listApps(c *client) ([]appJSON, error) {
+	var apps []appJSON
+	return apps, c.call("GET", "/api/admin/apps/", nil, &apps)
+}
+
+type appSet struct {
+	dataFlag
+	Name     string   `arg:"" help:"The app."`
+	Settings []string `arg:"" optional:"" help:"KEY=VALUE; none shows all settings." placeholder:"KEY=VALUE"`
+}
+
+func (c *appSet) Run() error {
+	var app appJSON
+	if len(c.Settings) == 0 {
+		if err := newClient(c.Data).call("GET", appPath(c.Name), nil, &app); err != nil {
+			return err
+		}
+	} else {
+		change := map[string]string{}
+		for _, s := range c.Settings {
+			key, value, ok := strings.Cut(s, "=")
+			if !ok {
+				return fmt.Errorf("cannot read setting %q: write KEY=VALUE", s)
+			}
+			change[key] = value
+		}
+		if err := newClient(c.Data).call("PATCH", appPath(c.Name), map[string]any{"settings": change}, &app); err != nil {
+			return err
+		}
+	}
+	w := table("SETTING", "VALUE", "MEANING")
+	for _, s := range spoor.SettingsTable {
+		fmt.Fprintf(w, "%s\t%s\t%s\n", s.Name, app.Settings[s.Name], s.Help)
+	}
+	return w.Flush()
+}
+
+type appKeys struct {
+	dataFlag
+	Name    string `arg:"" help:"The app."`
+	Create  string `help:"Add a key with this label." placeholder:"LABEL" xor:"what"`
+	Delete  string `help:"Remove this key." placeholder:"KEY" xor:"what"`
+	Expires string `help:"When the new key ends." placeholder:"RFC3339"`
+}
+
+func (c *appKeys) Run() error {
+	cl, path := newClient(c.Data), appPath(c.Name)
+	switch {
+	case c.Create != "":
+		var k keyJSON
+		if err := cl.call("POST", path+"keys/", withExpiry(map[string]string{"label": c.Create}, c.Expires), &k); err != nil {
+			return err
+		}
+		fmt.Println(k.Key)
+		return nil
+	case c.Delete != "":
+		return cl.call("DELETE", path+"keys/"+url.PathEscape(c.Delete)+"/", nil, nil)
+	}
+	var app appJSON
+	if err := cl.call("GET", path, nil, &app); err != nil {
+		return err
+	}
+	w := table("KEY", "LABEL", "CREATED", "EXPIRES")
+	for _, k := range app.Keys {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", k.Key, k.Label, k.Created, orNever(k.Expires))
+	}
+	return w.Flush()
+}
+
+type appTokens struct {
+	dataFlag
+	Name    string `arg:"" help:"The app."`
+	Create  string `help:"Add a token with this name; prints the secret, which is shown only now." placeholder:"NAME" xor:"what"`
+	Delete  string `help:"Remove the token of this name." placeholder:"NAME" xor:"what"`
+	Role    string `help:"What the new token allows: read, write, erase, admin; each includes those before." default:"read" enum:"read,write,erase,admin"`
+	Expires string `help:"When the new token ends." placeholder:"RFC3339"`
+}
+
+func (c *appTokens) Run() error {
+	cl, path := newClient(c.Data), appPath(c.Name)
+	switch {
+	case c.Create != "":
+		var t tokenJSON
+		if err := cl.call("POST", path+"tokens/", withExpiry(map[string]string{"name": c.Create, "role": c.Role}, c.Expires), &t); err != nil {
+			return err
+		}
+		fmt.Println(t.Secret)
+		return nil
+	case c.Delete != "":
+		return cl.call("DELETE", path+"tokens/"+url.PathEscape(c.Delete)+"/", nil, nil)
+	}
+	var app appJSON
+	if err := cl.call("GET", path, nil, &app); err != nil {
+		return err
+	}
+	w := table("TOKEN", "ROLE", "CREATED", "EXPIRES")
+	for _, t := range app.Tokens {
+		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Role, t.Created, orNever(t.Expires))
+	}
+	return w.Flush()
+}
+
+type appDelete struct {
+	dataFlag
+	Name string `arg:"" help:"The app."`
+	Yes  bool   `help:"Really delete the app and all its data."`
+}
+
+func (c *appDelete) Run() error {
+	if !c.Yes {
+		return fmt.Errorf("this deletes app %s with all its data; export first if you need it, then add --yes", c.Name)
+	}
+	return newClient(c.Data).call("DELETE", appPath(c.Name)+"?confirm="+url.QueryEscape(c.Name), nil, nil)
+}
+
+func withExpiry(body map[string]string, expires string) map[string]string {
+	if expires != "" {
+		body["expires"] = expires
+	}
+	return body
+}
+
+func orNever(t *string) string {
+	if t == nil || *t == "" {
+		return "never"
+	}
+	return *t
+}
+
+// table writes aligned columns to standard output.
+func table(columns ...string) *tabwriter.Writer {
+	w := tabwriter.NewWriter(os.Stdout, 0, 8, 2, ' ', 0)
+	fmt.Fprintln(w, strings.Join(columns, "\t"))
+	return w
+}

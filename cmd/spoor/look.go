@@ -1,0 +1,93 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"net/url"
+	"os"
+	"time"
+
+	"github.com/spoorhq/spoor/store"
+)
+
+type partitionsCommand struct {
+	dataFlag
+	App string `help:"Only this app." placeholder:"NAME"`
+}
+
+func (c *partitionsCommand) Run() error {
+	cl := newClient(c.Data)
+	apps, err := listApps(cl)
+	if err != nil {
+		return err
+	}
+	w := table("APP", "DAY", "HITS", "PROFILES", "BYTES", "STATE")
+	for _, a := range apps {
+		if c.App != "" && c.App != a.Name {
+			continue
+		}
+		var parts []struct {
+			Day                   string
+			Hits, Profiles, Bytes int64
+			Sealed                bool
+		}
+		if err := cl.call("GET", "/api/partitions/?app="+url.QueryEscape(a.Name), nil, &parts); err != nil {
+			return err
+		}
+		for _, p := range parts {
+			state := "open"
+			if p.Sealed {
+				state = "sealed"
+			}
+			fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%d\t%s\n", a.Name, p.Day, p.Hits, p.Profiles, p.Bytes, state)
+		}
+	}
+	return w.Flush()
+}
+
+type tailCommand struct {
+	dataFlag
+	App string `help:"The app." required:"" placeholder:"NAME"`
+}
+
+func (c *tailCommand) Run() error {
+	hits, err := newClient(c.Data).stream("GET", "/api/tail/?app="+url.QueryEscape(c.App), nil)
+	if err != nil {
+		return err
+	}
+	defer hits.Close()
+	_, err = io.Copy(os.Stdout, hits)
+	return err
+}
+
+type checkCommand struct {
+	dataFlag
+}
+
+// Run opens the store only to look: nothing is changed.
+func (c *checkCommand) Run() error {
+	if _, err := os.Stat(c.Data); err != nil {
+		return fmt.Errorf("cannot check %s: %w; use --data", c.Data, err)
+	}
+	began := time.Now()
+	st, err := store.Open(store.Options{Dir: c.Data, ReadOnly: true, Log: newLog("error")})
+	if err != nil {
+		return err
+	}
+	report, err := st.Check()
+	if closed := st.Close(); err == nil {
+		err = closed
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Printf("%d apps, %d days, %d profiles, %d hits checked in %s\n", report.Apps, report.Days, report.Profiles, report.Hits, time.Since(began).Round(time.Millisecond))
+	for _, p := range report.Problems {
+		fmt.Println("  " + p)
+	}
+	if report.Found > 0 {
+		return fmt.Errorf("%d problems found; keep this folder as it is and restore a backup", report.Found)
+	}
+	fmt.Println("everything fits together")
+	return nil
+}

@@ -1,0 +1,144 @@
+// Command spoor takes tracking hits in, keeps them, answers for them.
+//
+// This folder only wires the other packages. This file is the only one of the
+// project that reads flags and the environment.
+package main
+
+import (
+	"fmt"
+	"log/slog"
+	"net/netip"
+	"os"
+	"runtime/debug"
+	"strings"
+	"time"
+	_ "time/tzdata" // time zones also where the system has none
+
+	"github.com/alecthomas/kong"
+)
+
+const description = `Takes in hits of websites and apps, completes them (place, device, campaign), keeps them fsynced by app and day, and answers for them.
+
+Try it:
+  spoor serve --demo                  an open app "demo" on this machine; prints what to try
+  spoor tail --app demo               hits as they are stored
+
+Run it:
+  spoor serve --data /var/lib/spoor   then, in another shell:
+  spoor app create shop --timezone Europe/Warsaw --data /var/lib/spoor
+  spoor app tokens shop --create crm --role read --data /var/lib/spoor
+
+Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one. Every flag can be set by the environment variable that its help names.`
+
+// commandLine is all of spoor's configuration. Kong fills it from flags and,
+// where a flag is absent, from the environment.
+type commandLine struct {
+	Serve      serveCommand      `cmd:"" help:"Run the collector and the read side."`
+	App        appCommand        `cmd:"" help:"Make and change apps: keys, tokens, settings."`
+	Partitions partitionsCommand `cmd:"" help:"List what is stored: app, day, hits, profiles, bytes, sealed or open."`
+	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
+	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
+	Version    versionCommand    `cmd:"" help:"Print the version."`
+}
+
+// dataFlag is the one flag that all commands share.
+type dataFlag struct {
+	Data string `help:"Directory of the data." default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
+}
+
+type serveCommand struct {
+	dataFlag
+	Listen string `help:"Address of the collector, which only takes data in." default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
+	Admin  string `help:"Address of the read side: REST API, exports, metrics." default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
+	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
+	Demo   bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
+
+	TrustedProxies []netip.Prefix `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
+	PublicAPI      bool           `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
+	PublicURL      string         `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
+	AdminToken     string         `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
+
+	Limits limitFlags `embed:"" group:"Limits"`
+	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`
+}
+
+// limitFlags are the collector's limits. Over a limit the sender is told which.
+type limitFlags struct {
+	BodyBytesMax             int           `help:"Bytes of a request body." default:"1048576" env:"SPOOR_BODY_BYTES_MAX" placeholder:"N"`
+	InflatedBytesMax         int           `help:"Bytes of a gzipped body when inflated." default:"8388608" env:"SPOOR_INFLATED_BYTES_MAX" placeholder:"N"`
+	InFlightBytesMax         int           `help:"Bytes of all bodies that are being worked on." default:"134217728" env:"SPOOR_IN_FLIGHT_BYTES_MAX" placeholder:"N"`
+	EventsMax                int           `help:"Events in a request." default:"1000" env:"SPOOR_EVENTS_MAX" placeholder:"N"`
+	EventBytesMax            int           `help:"Bytes of an event." default:"32768" env:"SPOOR_EVENT_BYTES_MAX" placeholder:"N"`
+	JSONDepthMax             int           `name:"json-depth-max" help:"Nesting of an event's JSON." default:"32" env:"SPOOR_JSON_DEPTH_MAX" placeholder:"N"`
+	HeaderCountMax           int           `help:"Header lines of a request." default:"64" env:"SPOOR_HEADER_COUNT_MAX" placeholder:"N"`
+	HeaderBytesMax           int           `help:"Bytes of a request's line and headers." default:"16384" env:"SPOOR_HEADER_BYTES_MAX" placeholder:"N"`
+	ConnectionsMax           int           `help:"Open connections." default:"4096" env:"SPOOR_CONNECTIONS_MAX" placeholder:"N"`
+	ConnectionsPerAddressMax int           `help:"Connections of one address; requests at a time behind a trusted proxy." default:"1024" env:"SPOOR_CONNECTIONS_PER_ADDRESS_MAX" placeholder:"N"`
+	ReadTimeout              time.Duration `help:"For a whole request." default:"10s" env:"SPOOR_READ_TIMEOUT" placeholder:"TIME"`
+	WriteTimeout             time.Duration `help:"For a whole reply." default:"10s" env:"SPOOR_WRITE_TIMEOUT" placeholder:"TIME"`
+	IdleTimeout              time.Duration `help:"Between two requests of a connection." default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
+	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once." default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
+	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: 5 % of the disk, at most 512 MiB." default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
+	MemoryBytes              int64         `help:"What the garbage collector aims to stay below." default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
+}
+
+type versionCommand struct{}
+
+func (versionCommand) Run() error {
+	fmt.Println("spoor", version())
+	return nil
+}
+
+func main() {
+	os.Exit(run(os.Args[1:]))
+}
+
+// run is main with its arguments and its exit status.
+func run(args []string) int {
+	var cli commandLine
+	parser, err := kong.New(&cli, kong.Name("spoor"), kong.Description(description), kong.UsageOnError(),
+		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}))
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "spoor: BUG:", err)
+		return 2
+	}
+	if len(args) == 0 {
+		args = []string{"--help"}
+	}
+	command, err := parser.Parse(args)
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "spoor: %v; see spoor --help\n", err)
+		return 2
+	}
+	if err := command.Run(); err != nil {
+		fmt.Fprintf(os.Stderr, "spoor: %s\n", oneLine(err))
+		return 1
+	}
+	return 0
+}
+
+// oneLine keeps joined errors on one line, which is what an operator greps.
+func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
+
+func newLog(level string) *slog.Logger {
+	var l slog.Level
+	if err := l.UnmarshalText([]byte(level)); err != nil {
+		l = slog.LevelInfo
+	}
+	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
+}
+
+// version is what the build recorded.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	v := info.Main.Version
+	for _, s := range info.Settings {
+		if s.Key == "vcs.revision" && len(s.Value) >= 12 && (v == "" || v == "(devel)") {
+			v = s.Value[:12]
+		}
+	}
+	return v + " " + info.GoVersion
+}

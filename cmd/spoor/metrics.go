@@ -1,0 +1,141 @@
+package main
+
+import (
+	"io"
+
+	"github.com/prometheus/client_golang/prometheus"
+	"github.com/prometheus/client_golang/prometheus/collectors"
+	"github.com/prometheus/common/expfmt"
+
+	"github.com/spoorhq/spoor/enrich"
+	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/query"
+	"github.com/spoorhq/spoor/store"
+)
+
+// metrics prints the Stats of all stages as Prometheus text. It is the one
+// place that knows that format. No label comes from outside.
+type metrics struct {
+	registry *prometheus.Registry
+	store    *store.Store
+	enricher *enrich.Enricher
+	intake   *ingest.Server
+	reads    *query.Server
+}
+
+func newMetrics() *metrics {
+	m := &metrics{registry: prometheus.NewRegistry()}
+	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	return m
+}
+
+// watch names the stages to read from. Call it once, before serving.
+func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server) {
+	m.store, m.enricher, m.intake, m.reads = st, e, in, q
+	m.registry.MustRegister(m)
+}
+
+func (m *metrics) write(w io.Writer) error {
+	families, err := m.registry.Gather()
+	if err != nil {
+		return err
+	}
+	for _, f := range families {
+		if _, err := expfmt.MetricFamilyToText(w, f); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Describe sends nothing: the set of reasons is the collector's own.
+func (m *metrics) Describe(chan<- *prometheus.Desc) {}
+
+// Collect reads all Stats.
+func (m *metrics) Collect(out chan<- prometheus.Metric) {
+	send := func(kind prometheus.ValueType, name, help string, value float64, labels ...string) {
+		var names, values []string
+		for i := 0; i+1 < len(labels); i += 2 {
+			names, values = append(names, labels[i]), append(values, labels[i+1])
+		}
+		out <- prometheus.MustNewConstMetric(prometheus.NewDesc("spoor_"+name, help, names, nil), kind, value, values...)
+	}
+	count := func(name, help string, value float64, labels ...string) {
+		send(prometheus.CounterValue, name, help, value, labels...)
+	}
+	gauge := func(name, help string, value float64, labels ...string) {
+		send(prometheus.GaugeValue, name, help, value, labels...)
+	}
+	m.collectIntake(count, gauge)
+	m.collectEnrich(count, gauge)
+	m.collectStore(count, gauge)
+	q := m.reads.Stats()
+	count("api_requests_total", "Requests on the read side.", float64(q.Requests))
+	count("api_denied_total", "Requests answered 401 or 403.", float64(q.Denied))
+	count("api_limited_total", "Requests answered 429.", float64(q.Limited))
+	count("api_failed_total", "Requests answered 5xx.", float64(q.Failed))
+	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
+	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
+	gauge("api_streams", "Exports and tails that are open.", float64(q.Streams))
+	gauge("api_connections", "Open connections of the read side.", float64(q.Connections))
+}
+
+// figure sends one value with label names and values in turn.
+type figure func(name, help string, value float64, labels ...string)
+
+func (m *metrics) collectIntake(count, gauge figure) {
+	s := m.intake.Stats()
+	count("requests_total", "Requests on the collector.", float64(s.Requests))
+	count("received_bytes_total", "Bytes that the collector read from the network.", float64(s.BytesIn))
+	count("panics_total", "Bugs that were caught.", float64(s.Panics), "side", "collector")
+	gauge("connections", "Open connections of the collector.", float64(s.Connections))
+	gauge("bodies_bytes", "Bytes of request bodies being worked on.", float64(s.InFlight))
+	for outcome, n := range s.Hits {
+		count("hits_total", "Hits by what became of them.", float64(n), "outcome", outcome.String())
+	}
+	for reason, n := range s.HitsRefused {
+		count("hits_refused_total", "Single hits refused, by reason.", float64(n), "reason", string(reason))
+	}
+	for reason, n := range s.Refusals {
+		count("refused_total", "Requests and connections refused, by reason.", float64(n), "reason", string(reason))
+	}
+	count("junk_ids_total", "Ids such as null that were treated as absent.", float64(s.JunkIDs))
+	count("texts_cut_total", "Texts that were shortened.", float64(s.TextsCut))
+}
+
+func (m *metrics) collectEnrich(count, gauge figure) {
+	s := m.enricher.Stats()
+	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
+	count("consent_denied_total", "Hits refused because analytics was not consented to.", float64(s.NoConsent))
+	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
+	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
+	count("geo_misses_total", "Addresses without a place.", float64(s.GeoMisses))
+	count("agent_panics_total", "User agents on which a parser failed.", float64(s.AgentPanics))
+	failed := 0.0
+	if s.GeoReloadFailed {
+		failed = 1
+	}
+	gauge("geo_reload_failed", "1 while the newest GeoIP file is unusable and the one before it answers.", failed)
+	gauge("geo_built_seconds", "When the GeoIP database was built, Unix time.", float64(s.GeoBuilt.Unix()))
+}
+
+func (m *metrics) collectStore(count, gauge figure) {
+	s := m.store.Stats()
+	count("stored_total", "Hits on disk since the start.", float64(s.Hits))
+	count("groups_total", "Batches written; each is one fsync at most.", float64(s.Groups))
+	gauge("fsync_wait_seconds", "How long the last batch waited for its fsync.", s.FsyncSeconds)
+	gauge("queue_bytes", "Bytes of hits that wait to be written.", float64(s.QueueBytes))
+	gauge("queue_requests", "Requests that wait to be written.", float64(s.QueueRequests))
+	gauge("disk_free_bytes", "Free space where the data is; 0 if unknown.", float64(s.DiskFreeBytes))
+	gauge("disk_bytes", "Bytes that the store takes.", float64(s.DiskBytes))
+	gauge("recovered_with_loss_hits", "Acknowledged hits that were missing at the last start.", float64(s.LostHits))
+	count("corruptions_total", "Damaged blocks that were met.", float64(s.Corruptions))
+	count("write_stalls_total", "Times that writing waited for compactions.", float64(s.WriteStalls))
+	count("attributes_dropped_total", "Attribute values that did not fit or were too many.", float64(s.DroppedAttributes))
+	count("tail_dropped_total", "Hits not shown to slow watchers.", float64(s.TailDropped))
+	writable := 1.0
+	if m.store.Writable() != nil {
+		writable = 0
+	}
+	gauge("writable", "1 if the store can write.", writable)
+}

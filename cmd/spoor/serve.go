@@ -1,0 +1,219 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"runtime/debug"
+	"syscall"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/spoorhq/spoor/enrich"
+	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/query"
+	"github.com/spoorhq/spoor/store"
+)
+
+const (
+	socketName   = "spoor.sock"
+	drainTimeout = 10 * time.Second
+	sealEvery    = time.Minute
+)
+
+// Run wires the stages and serves until a signal:
+//
+//	collector ─▶ ingest ─▶ enrich ─▶ store ◀─ query ◀─ read side, unix socket
+func (c *serveCommand) Run() error {
+	log := newLog(c.Log)
+	if os.Getenv("GOMEMLIMIT") == "" {
+		debug.SetMemoryLimit(c.Limits.MemoryBytes)
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	if c.Demo {
+		if err := loopbackOnly(c.Listen, c.Admin); err != nil {
+			return err
+		}
+		for _, p := range []string{"127.0.0.0/8", "::1/128"} {
+			c.TrustedProxies = append(c.TrustedProxies, netip.MustParsePrefix(p))
+		}
+	}
+	st, err := store.Open(store.Options{
+		Dir: c.Data, Log: log, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
+	})
+	if err != nil {
+		return err
+	}
+	served := c.serve(ctx, st, log)
+	return errors.Join(served, st.Close())
+}
+
+func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Logger) error {
+	if err := c.prepareDemo(st); err != nil {
+		return err
+	}
+	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Log: log})
+	if err != nil {
+		return err
+	}
+	secret, err := lastingSecret(filepath.Join(c.Data, "secret"))
+	if err != nil {
+		return err
+	}
+	figures := newMetrics()
+	reads := query.Options{
+		Store: st, Apps: st, Metrics: figures.write, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
+		PublicURL: c.PublicURL, Version: version(), Log: log,
+	}
+	if c.AdminToken != "" {
+		reads.AdminTokenHash = spoor.HashToken(c.AdminToken)
+	}
+	answer, err := query.New(reads)
+	if err != nil {
+		return err
+	}
+	l := c.Limits
+	take := ingest.Options{
+		Sink: enricher, Apps: st, TrustedProxies: c.TrustedProxies, Log: log,
+		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
+		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
+		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,
+		ConnectionsMax: l.ConnectionsMax, ConnectionsPerAddressMax: l.ConnectionsPerAddressMax,
+		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
+	}
+	if c.PublicAPI {
+		take.Fallback = answer.Handler()
+	}
+	collector, err := ingest.New(take)
+	if err != nil {
+		return err
+	}
+	figures.watch(st, enricher, collector, answer)
+	return c.run(ctx, st, enricher, collector, answer, log)
+}
+
+// run listens, serves, and drains when ctx ends: what is in flight is
+// answered, what was acknowledged is on disk.
+func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, log *slog.Logger) error {
+	public, err := listen(c.Listen, "--listen", "SPOOR_LISTEN")
+	if err != nil {
+		return err
+	}
+	private, err := listen(c.Admin, "--admin", "SPOOR_ADMIN")
+	if err != nil {
+		return errors.Join(err, public.Close())
+	}
+	local, err := listenSocket(filepath.Join(c.Data, socketName))
+	if err != nil {
+		return errors.Join(err, public.Close(), private.Close())
+	}
+	ctx, stop := context.WithCancelCause(ctx)
+	defer stop(nil)
+	start := func(name string, f func() error) {
+		go func() {
+			if err := f(); err != nil {
+				stop(fmt.Errorf("cannot go on serving the %s: %w", name, err))
+			}
+		}()
+	}
+	start("collector", func() error { return collector.Serve(public) })
+	start("read side", func() error { return answer.Serve(private) })
+	start("unix socket", func() error { return answer.ServeLocal(local) })
+	go enricher.Run(ctx)
+	go sealDays(ctx, st, log)
+	log.Info("serving", "collector", public.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
+	c.greet(os.Stdout, st, public.Addr(), private.Addr())
+
+	<-ctx.Done()
+	cause := context.Cause(ctx)
+	if errors.Is(cause, context.Canceled) {
+		cause = nil // a signal
+	}
+	log.Info("stopping: finishing what is in flight")
+	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
+	defer cancel()
+	return errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
+}
+
+// sealDays closes days that left the window also for apps that are silent.
+func sealDays(ctx context.Context, st *store.Store, log *slog.Logger) {
+	tick := time.NewTicker(sealEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+			if err := st.Seal(); err != nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
+				log.Error("cannot seal days", "error", err)
+			}
+		}
+	}
+}
+
+func listen(address, flag, variable string) (net.Listener, error) {
+	l, err := net.Listen("tcp", address)
+	switch {
+	case errors.Is(err, syscall.EADDRINUSE):
+		return nil, fmt.Errorf("cannot listen on %s: another program does; choose another address with %s or %s", address, flag, variable)
+	case err != nil:
+		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s or %s", address, err, flag, variable)
+	}
+	return l, nil
+}
+
+// listenSocket opens the operator's way in. Whoever can open the file may do
+// everything, so only the owner can. The store's lock proves that a socket
+// left in the directory belongs to nobody.
+func listenSocket(path string) (net.Listener, error) {
+	if err := os.Remove(path); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot remove the old socket: %w", err)
+	}
+	old := syscall.Umask(0o177)
+	l, err := net.Listen("unix", shortPath(path))
+	syscall.Umask(old)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the socket %s: %w; if its path is longer than 100 bytes, choose a shorter --data", path, err)
+	}
+	return l, nil
+}
+
+// shortPath is the path relative to the working directory if that is shorter:
+// the name of a unix socket has room for some 100 bytes.
+func shortPath(path string) string {
+	wd, err := os.Getwd()
+	if err != nil {
+		return path
+	}
+	if rel, err := filepath.Rel(wd, path); err == nil && len(rel) < len(path) {
+		return rel
+	}
+	return path
+}
+
+// lastingSecret reads a random secret, or makes it on the first start.
+func lastingSecret(path string) ([]byte, error) {
+	secret, err := os.ReadFile(path)
+	if err == nil && len(secret) == 32 {
+		return secret, nil
+	}
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return nil, fmt.Errorf("cannot read the server's secret: %w", err)
+	}
+	secret = make([]byte, 32)
+	if _, err := rand.Read(secret); err != nil {
+		return nil, fmt.Errorf("cannot make the server's secret: %w", err)
+	}
+	if err := os.WriteFile(path, secret, 0o600); err != nil {
+		return nil, fmt.Errorf("cannot keep the server's secret: %w", err)
+	}
+	return secret, nil
+}
