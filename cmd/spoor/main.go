@@ -43,13 +43,13 @@ type commandLine struct {
 
 // dataFlag is the one flag that all commands share.
 type dataFlag struct {
-	Data string `help:"Directory of the data." default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
+	Data string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
 }
 
 type serveCommand struct {
 	dataFlag
-	Listen string `help:"Address of the collector, which only takes data in." default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
-	Admin  string `help:"Address of the read side: REST API, exports, metrics." default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
+	Listen string `help:"Address of the collector, which only takes data in. [${default}]" default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
+	Admin  string `help:"Address of the read side: REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
 	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
 	Demo   bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
 
@@ -64,22 +64,22 @@ type serveCommand struct {
 
 // limitFlags are the collector's limits. Over a limit the sender is told which.
 type limitFlags struct {
-	BodyBytesMax             int           `help:"Bytes of a request body." default:"1048576" env:"SPOOR_BODY_BYTES_MAX" placeholder:"N"`
-	InflatedBytesMax         int           `help:"Bytes of a gzipped body when inflated." default:"8388608" env:"SPOOR_INFLATED_BYTES_MAX" placeholder:"N"`
-	InFlightBytesMax         int           `help:"Bytes of all bodies that are being worked on." default:"134217728" env:"SPOOR_IN_FLIGHT_BYTES_MAX" placeholder:"N"`
-	EventsMax                int           `help:"Events in a request." default:"1000" env:"SPOOR_EVENTS_MAX" placeholder:"N"`
-	EventBytesMax            int           `help:"Bytes of an event." default:"32768" env:"SPOOR_EVENT_BYTES_MAX" placeholder:"N"`
-	JSONDepthMax             int           `name:"json-depth-max" help:"Nesting of an event's JSON." default:"32" env:"SPOOR_JSON_DEPTH_MAX" placeholder:"N"`
-	HeaderCountMax           int           `help:"Header lines of a request." default:"64" env:"SPOOR_HEADER_COUNT_MAX" placeholder:"N"`
-	HeaderBytesMax           int           `help:"Bytes of a request's line and headers." default:"16384" env:"SPOOR_HEADER_BYTES_MAX" placeholder:"N"`
-	ConnectionsMax           int           `help:"Open connections." default:"4096" env:"SPOOR_CONNECTIONS_MAX" placeholder:"N"`
-	ConnectionsPerAddressMax int           `help:"Connections of one address; requests at a time behind a trusted proxy." default:"1024" env:"SPOOR_CONNECTIONS_PER_ADDRESS_MAX" placeholder:"N"`
-	ReadTimeout              time.Duration `help:"For a whole request." default:"10s" env:"SPOOR_READ_TIMEOUT" placeholder:"TIME"`
-	WriteTimeout             time.Duration `help:"For a whole reply." default:"10s" env:"SPOOR_WRITE_TIMEOUT" placeholder:"TIME"`
-	IdleTimeout              time.Duration `help:"Between two requests of a connection." default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
-	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once." default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
-	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: 5 % of the disk, at most 512 MiB." default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
-	MemoryBytes              int64         `help:"What the garbage collector aims to stay below." default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
+	BodyBytesMax             int           `help:"Bytes of a request body. [${default}]" default:"1048576" env:"SPOOR_BODY_BYTES_MAX" placeholder:"N"`
+	InflatedBytesMax         int           `help:"Bytes of a gzipped body when inflated. [${default}]" default:"8388608" env:"SPOOR_INFLATED_BYTES_MAX" placeholder:"N"`
+	InFlightBytesMax         int           `help:"Bytes of all bodies that are being worked on. [${default}]" default:"134217728" env:"SPOOR_IN_FLIGHT_BYTES_MAX" placeholder:"N"`
+	EventsMax                int           `help:"Events in a request. [${default}]" default:"1000" env:"SPOOR_EVENTS_MAX" placeholder:"N"`
+	EventBytesMax            int           `help:"Bytes of an event. [${default}]" default:"32768" env:"SPOOR_EVENT_BYTES_MAX" placeholder:"N"`
+	JSONDepthMax             int           `name:"json-depth-max" help:"Nesting of an event's JSON. [${default}]" default:"32" env:"SPOOR_JSON_DEPTH_MAX" placeholder:"N"`
+	HeaderCountMax           int           `help:"Header lines of a request. [${default}]" default:"64" env:"SPOOR_HEADER_COUNT_MAX" placeholder:"N"`
+	HeaderBytesMax           int           `help:"Bytes of a request's line and headers. [${default}]" default:"16384" env:"SPOOR_HEADER_BYTES_MAX" placeholder:"N"`
+	ConnectionsMax           int           `help:"Open connections. [${default}]" default:"4096" env:"SPOOR_CONNECTIONS_MAX" placeholder:"N"`
+	ConnectionsPerAddressMax int           `help:"Connections of one address; requests at a time behind a trusted proxy. [${default}]" default:"1024" env:"SPOOR_CONNECTIONS_PER_ADDRESS_MAX" placeholder:"N"`
+	ReadTimeout              time.Duration `help:"For a whole request. [${default}]" default:"10s" env:"SPOOR_READ_TIMEOUT" placeholder:"TIME"`
+	WriteTimeout             time.Duration `help:"For a whole reply. [${default}]" default:"10s" env:"SPOOR_WRITE_TIMEOUT" placeholder:"TIME"`
+	IdleTimeout              time.Duration `help:"Between two requests of a connection. [${default}]" default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
+	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
+	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: 5 % of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
+	MemoryBytes              int64         `help:"What the garbage collector aims to stay below. [${default}]" default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
 }
 
 type versionCommand struct{}
