@@ -1,0 +1,95 @@
+# Targets with a double comment are listed by plain make.
+
+GO            ?= go
+GO_MIN        := 26
+FASTHTTP      := v1.74.0
+PEBBLE        := v2.1.7
+FUZZTIME      ?= 3s
+CLIENTS       := testdata/clients
+
+# The Go that is installed is the one that is used: no toolchain is fetched.
+export GOTOOLCHAIN := local
+
+.DEFAULT_GOAL := help
+.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip clean go
+
+help: ## list the targets
+	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+
+run: build ## build and start the demo: collector on 127.0.0.1:8080, reads on :8081, data in ./data
+	@exec bin/spoor serve --demo --data ./data
+
+build: go ## build bin/spoor, a static binary
+	@CGO_ENABLED=0 $(GO) build -o bin/spoor ./cmd/spoor
+
+test: test-tools pins format vet lint clients unit fuzz ## run everything that CI runs; installs what it needs (as root, or by sudo)
+	@echo "all checks passed"
+
+fuzz: go ## run every fuzz target for FUZZTIME (3s)
+	@$(GO) list ./... | while read -r package; do \
+	  list=$$($(GO) test -list '^Fuzz' "$$package") || exit 1; \
+	  for target in $$(echo "$$list" | grep '^Fuzz'); do \
+	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	  done; \
+	done
+
+bench: go ## measure speed and memory on this machine, with a ledger of what was acknowledged
+	@$(GO) run ./bench
+
+geoip: ## fetch a real GeoIP database into ./geoip
+	@sh enrich/fetch-geoip.sh
+
+clean: ## remove what make built; ./data stays
+	@rm -rf bin $(CLIENTS)/node_modules
+
+# One line says what is wrong with the Go at hand.
+go:
+	@version=$$($(GO) version 2>/dev/null) || { echo "Go 1.$(GO_MIN) or newer is needed and no go command was found; install it from https://go.dev/dl/" >&2; exit 1; }; \
+	minor=$$(echo "$$version" | sed -n 's/^go version go1\.\([0-9]*\).*/\1/p'); \
+	case "$$version" in *devel*) minor=$(GO_MIN) ;; esac; \
+	if [ "$${minor:-0}" -lt $(GO_MIN) ]; then \
+	  echo "Go 1.$(GO_MIN) or newer is needed, this is '$$version'; install a newer one from https://go.dev/dl/" >&2; exit 1; \
+	fi
+
+# The race detector wants a C compiler, the printed lines of the first run want
+# curl, the client suites want Node.
+test-tools: go
+	@missing=""; \
+	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
+	command -v curl >/dev/null || missing="$$missing curl"; \
+	command -v node >/dev/null || missing="$$missing nodejs"; \
+	command -v npm >/dev/null || missing="$$missing npm"; \
+	[ -z "$$missing" ] && exit 0; \
+	echo "installing:$$missing"; \
+	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
+	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing || \
+	  { echo "cannot install$$missing; install them by hand, then run make test again" >&2; exit 1; }
+
+clients: $(CLIENTS)/node_modules/.package-lock.json
+
+$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
+	@cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund
+	@touch $@
+
+# Newer versions of these two do not build everywhere, and tidying can fall
+# back to ones that are years old without a word.
+pins: go
+	@for want in github.com/valyala/fasthttp=$(FASTHTTP) github.com/cockroachdb/pebble/v2=$(PEBBLE); do \
+	  have=$$($(GO) list -m -f '{{.Version}}' "$${want%=*}") || exit 1; \
+	  [ "$$have" = "$${want#*=}" ] || { echo "go.mod has $${want%=*} $$have, want $${want#*=}" >&2; exit 1; }; \
+	done
+	@$(GO) mod tidy -diff >/dev/null || { echo "go.mod or go.sum is not tidy; go mod tidy -diff shows how" >&2; exit 1; }
+
+format: go
+	@bad=$$(gofmt -l .); \
+	[ -z "$$bad" ] || { echo "not formatted; run gofmt -w on:" >&2; echo "$$bad" >&2; exit 1; }
+
+vet: go
+	@$(GO) vet ./...
+
+# ST1005: our messages about options begin with the name of a field.
+lint: go
+	@$(GO) tool staticcheck -checks inherit,-ST1005 ./...
+
+unit: go
+	@SPOOR_REQUIRE_CLIENTS=1 $(GO) test -race -timeout 15m ./...
