@@ -78,12 +78,25 @@ func (s *Store) acknowledge(groups <-chan *group) {
 		for _, r := range g.requests {
 			if g.err != nil {
 				r.err = errors.Join(r.err, g.err)
+				takeBack(r.hits)
 			}
 			s.note(r)
 			r.done <- struct{}{}
 		}
 		if err := g.batch.Close(); err != nil {
 			s.log.Error("cannot release a batch", "error", err)
+		}
+	}
+}
+
+// takeBack undoes the outcomes of a group that failed, so that a sender who
+// repeats the same hits is not told that they are stored.
+func takeBack(hits []spoor.Hit) {
+	for i := range hits {
+		h := &hits[i]
+		ours := h.Reason == spoor.ReasonClosed || h.Reason == spoor.ReasonNobody
+		if h.Outcome != spoor.Refused || ours {
+			h.Outcome, h.Reason = spoor.Pending, ""
 		}
 	}
 }
@@ -136,7 +149,7 @@ func loadFilters(db *pebble.DB, week uint32, out chan<- load, stop <-chan struct
 			}
 			var w uint32
 			if event {
-				if w = be32(key[5:]); w+2 < week {
+				if w = be32(key[5:]); w+loadedWeeks < week {
 					return nil
 				}
 			}

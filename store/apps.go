@@ -171,9 +171,7 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		if s.apps.Load().byID[id] == nil {
 			return fmt.Errorf("there is no app %d", id)
 		}
-		if err := g.flush(); err != nil { // nothing of this group may land behind the deletion
-			return err
-		}
+		g.forgetApp(id)
 		for _, prefix := range appPrefixes {
 			start := key1(nil, prefix, id)
 			if err := g.batch.DeleteRange(start, after(start), nil); err != nil {
@@ -184,6 +182,14 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		s.apps.Store(s.apps.Load().with(id, nil))
 		return nil
 	})
+}
+
+// forgetApp drops what the group has collected for an app, so that none of it
+// lands behind the app's deletion.
+func (g *group) forgetApp(id spoor.AppID) {
+	maps.DeleteFunc(g.profiles, func(ref profileRef, _ *pending) bool { return ref.app == id })
+	g.days = slices.DeleteFunc(g.days, func(d touchedDay) bool { return d.app.app.ID == id })
+	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
 }
 
 // putApp stores an app and puts it into the directory at once: the writer

@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -45,6 +46,7 @@ func (g *group) apply(p *pending, attrs []spoor.Attribute, at stamp, receivedMs 
 		}
 	}
 	p.add.updated = max(p.add.updated, receivedMs)
+	p.facts.plain = p.facts.plain && !slices.ContainsFunc(attrs, func(at spoor.Attribute) bool { return slices.Contains(surroundings[:], at.Name) })
 	if before == nil {
 		return nil
 	}
@@ -86,7 +88,9 @@ func (g *group) fit(a *appState, at *spoor.Attribute, receivedMs int64) (typ spo
 		value := appendDefinition(nil, definition{name: at.Name, typ: typ, since: receivedMs, source: at.Source})
 		g.set(defineKey(nil, a.app.ID, binary.BigEndian.Uint64(id[:])), value)
 	}
-	text, ok = convert(at.Type, at.Text, typ)
+	if text, ok = convert(at.Type, at.Text, typ); at.Name == spoor.AttrEmail {
+		text = strings.TrimSpace(text) // blanks are no contact
+	}
 	return typ, text, ok
 }
 

@@ -48,10 +48,7 @@ func (c *setChange) appendTo(dst []byte) []byte {
 	dst = appendHeader(dst)
 	dst = putBitmap(dst, setAdd, c.add)
 	dst = putBitmap(dst, setDrop, c.drop)
-	for _, u := range c.unknown {
-		dst = putBytes(dst, setUnknown, u)
-	}
-	return dst
+	return putUnknown(dst, setUnknown, c.unknown)
 }
 
 func putBitmap(dst []byte, tag protowire.Number, b *roaring.Bitmap) []byte {

@@ -51,8 +51,8 @@ func (g *generations[K, V]) turn() bool {
 // so that an idle store stays small, up to a bound; past that it answers
 // "maybe" more often, which costs reads and never truth.
 //
-// Until it has been loaded from disk it answers "maybe" to everything. The
-// writer alone uses it.
+// Until it has been loaded from disk it answers "maybe" to everything, as does
+// a nil filter. The writer alone uses it.
 type filter struct {
 	layers []*bloom.BloomFilter
 	room   int // keys that still fit into the last layer
@@ -71,7 +71,7 @@ func newFilter(bytesMax int) *filter {
 }
 
 func (f *filter) maybe(h hash) bool {
-	if !f.ready {
+	if f == nil || !f.ready {
 		return true
 	}
 	for _, l := range f.layers {
@@ -83,6 +83,9 @@ func (f *filter) maybe(h hash) bool {
 }
 
 func (f *filter) add(h hash) {
+	if f == nil {
+		return
+	}
 	if f.room <= 0 && f.left >= f.next {
 		f.layers = append(f.layers, bloom.New(uint(f.next)*8, 7))
 		f.room = int(float64(f.next) * filterKeysOfByte)

@@ -67,10 +67,7 @@ func (c *counts) appendTo(dst []byte) []byte {
 	dst = putInt(dst, countViews, c.views)
 	dst = putInt(dst, countEvents, c.events)
 	dst = putInt(dst, countVisits, c.visits)
-	for _, u := range c.unknown {
-		dst = putBytes(dst, countUnknown, u)
-	}
-	return dst
+	return putUnknown(dst, countUnknown, c.unknown)
 }
 
 func readCounts(value []byte) (*counts, error) {

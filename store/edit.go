@@ -62,6 +62,9 @@ func (g *group) editee(a *appState, e *spoor.Edit) (p *pending, err error) {
 		if err != nil {
 			return nil, err
 		}
+		if into := g.merged[profileRef{a.app.ID, n}]; into != 0 { // by this group
+			n = into
+		}
 		if p := g.profiles[profileRef{a.app.ID, n}]; p != nil {
 			return p, nil
 		}

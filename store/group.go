@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"net/netip"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -21,6 +22,7 @@ type group struct {
 
 	profiles map[profileRef]*pending
 	events   map[eventRef]struct{}              // ids stored by this group
+	merged   map[profileRef]spoor.Number        // profiles merged by this group, and into whom
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
@@ -28,8 +30,9 @@ type group struct {
 }
 
 type eventRef struct {
-	app spoor.AppID
-	id  hash
+	app  spoor.AppID
+	week uint32
+	id   hash
 }
 
 type touchedDay struct {
@@ -56,6 +59,12 @@ type profile struct {
 	contacts              bool // any of the five
 	visitStart, visitLast int64
 	keys                  int // cookies and devices that lead here
+
+	around    around
+	described int64 // latest time of a hit that described the surroundings
+	plain     bool  // nothing later than that wrote one of them
+	ip        netip.Addr
+	ipString  string
 }
 
 // span is a visit.
@@ -66,7 +75,7 @@ func newGroup(w *writer, rs []*request) *group {
 		w: w, batch: w.db.NewBatchWithSize(16 << 10),
 		requests: append([]*request(nil), rs...),
 		profiles: map[profileRef]*pending{}, events: map[eventRef]struct{}{},
-		shared: map[identRef]map[spoor.Number]bool{},
+		shared: map[identRef]map[spoor.Number]bool{}, merged: map[profileRef]spoor.Number{},
 	}
 	return g
 }

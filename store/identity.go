@@ -15,8 +15,8 @@ const (
 
 const identNumber protowire.Number = 1
 
-// tieOf makes the tie of a stamp from an event's hash.
-func tieOf(id hash) uint64 { return binary.BigEndian.Uint64(id[:8]) }
+// tieOf makes the tie of a stamp from an event's hash; below tieDescribed.
+func tieOf(id hash) uint64 { return binary.BigEndian.Uint64(id[:8]) >> 1 }
 
 // resolve finds or makes the profile to which a hit belongs; nil if the hit
 // names nobody.
@@ -74,7 +74,7 @@ func identifies(app *spoor.App, h *spoor.Hit) (spoor.Lookup, string) {
 	}
 	if app.Settings.EmailIdentifies {
 		for _, at := range h.Attributes {
-			if at.Name == spoor.AttrEmail && at.Type == spoor.TypeString {
+			if at.Name == spoor.AttrEmail && at.Type == spoor.TypeString && compared(spoor.LookupEmail, at.Text) != "" {
 				return spoor.LookupEmail, at.Text
 			}
 		}
@@ -215,6 +215,7 @@ func factsOf(a *appState, s *state) *profile {
 		f.user = a.salt.ident(spoor.LookupUserID, id)
 	}
 	f.keys = len(s.members(spoor.LookupKey))
+	f.lookAround(s)
 	return f
 }
 
@@ -229,7 +230,7 @@ func (s *state) contacts() bool {
 func (g *group) create(a *appState, receivedMs int64, door spoor.Door) *pending {
 	g.touchApp(a)
 	a.next++
-	p := &pending{app: a, n: a.next, facts: new(profile)}
+	p := &pending{app: a, n: a.next, facts: &profile{plain: true}}
 	p.add.created = receivedMs
 	p.add.updated = receivedMs
 	ref := profileRef{a.app.ID, p.n}
@@ -283,8 +284,10 @@ func (g *group) point(a *appState, kind spoor.Lookup, id hash, n spoor.Number) {
 	g.set(identKey(nil, a.app.ID, kind, id), putUint(appendHeader(nil), identNumber, uint64(n)))
 }
 
+// unpoint makes a unique identifier lead nowhere. The cache must say so: the
+// store shows the old key until the group is applied.
 func (g *group) unpoint(a *appState, kind spoor.Lookup, id hash) {
-	g.w.idents.drop(identRef{a.app.ID, kind, id})
+	g.w.idents.put(identRef{a.app.ID, kind, id}, 0)
 	g.remove(identKey(nil, a.app.ID, kind, id))
 }
 
@@ -367,14 +370,13 @@ func (g *group) absorb(p, q *pending) error {
 	gain.days, gain.public = nil, 0
 	p.add.fold(&gain)
 	before := *ours
-	if ours.fold(&gain); len(keys) > 0 {
-		p.facts.keys += len(keys)
-		for _, k := range keys {
-			g.point(a, spoor.LookupKey, a.salt.ident(spoor.LookupKey, k), p.n)
-		}
+	ours.fold(&gain)
+	for _, k := range keys {
+		g.inherit(p, k)
 	}
 	for _, f := range gain.former {
 		g.set(numberKey(nil, a.app.ID, f.number), putUint(appendHeader(nil), identNumber, uint64(p.n)))
+		g.merged[profileRef{a.app.ID, f.number}] = p.n
 	}
 	g.member(a, setLive, q.n, false)
 	g.member(a, setContacts, q.n, false)
@@ -384,9 +386,24 @@ func (g *group) absorb(p, q *pending) error {
 	g.w.profiles.drop(profileRef{a.app.ID, q.n})
 	delete(g.profiles, profileRef{a.app.ID, q.n})
 	p.facts.visitStart, p.facts.visitLast = ours.visitStart, ours.visitLast
+	p.facts.lookAround(ours)
 	g.reindex(a, p.n, &before, ours)
 	p.facts.email = ours.text(spoor.AttrEmail) != ""
 	return g.noteContacts(p)
+}
+
+// inherit makes a key of a profile that was merged into p lead to p, or nowhere
+// if p has as many as it may.
+func (g *group) inherit(p *pending, key string) {
+	a := p.app
+	id := a.salt.ident(spoor.LookupKey, key)
+	if p.facts.keys >= keysMax {
+		p.add.put(spoor.LookupKey, key, false, a.tick(0, spoor.DoorNone))
+		g.unpoint(a, spoor.LookupKey, id)
+		return
+	}
+	p.facts.keys++
+	g.point(a, spoor.LookupKey, id, p.n)
 }
 
 // alias follows an explicit "these two are one": the former id becomes a key

@@ -50,7 +50,11 @@ func (m *model) hit(in spoor.Hit) (spoor.Outcome, *spoor.Hit) {
 	if h.Day = m.day(h.Time); h.Day <= m.sealed {
 		h.Day, h.Marks = m.sealed+1, spoor.MarkLate
 	}
-	if at, ok := m.seen[h.ID]; ok && weekOf(h.Received)-weekOf(at) <= 1 {
+	reach := weekOf(h.Received) - 1
+	if h.Marks&spoor.MarkLate == 0 {
+		reach = min(reach, weekOf(h.Time))
+	}
+	if at, ok := m.seen[h.ID]; ok && weekOf(at) >= reach {
 		return spoor.Duplicate, nil
 	}
 	var b *body

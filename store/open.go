@@ -104,7 +104,7 @@ func Open(o Options) (*Store, error) {
 		o.FS = vfs.Default
 	}
 	if !o.ReadOnly {
-		if err := o.FS.MkdirAll(o.Dir, 0o700); err != nil {
+		if err := makeDir(o.FS, o.Dir); err != nil {
 			return nil, fmt.Errorf("cannot make the data directory %s: %w; use --data to choose another", o.Dir, err)
 		}
 	}
@@ -134,6 +134,39 @@ func Open(o Options) (*Store, error) {
 		return nil, errors.Join(err, s.closeDB())
 	}
 	return s, nil
+}
+
+// makeDir makes a folder and its missing parents, and syncs the folders in which
+// they appear: a power cut must not take a new store away that has acknowledged.
+func makeDir(fs vfs.FS, dir string) error {
+	var into []string
+	for d := dir; ; {
+		if _, err := fs.Stat(d); err == nil {
+			break
+		}
+		parent := fs.PathDir(d)
+		if parent == d {
+			break
+		}
+		into, d = append(into, parent), parent
+	}
+	if err := fs.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, d := range into {
+		if err := syncDir(fs, d); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func syncDir(fs vfs.FS, dir string) error {
+	f, err := fs.OpenDir(dir)
+	if err != nil {
+		return err
+	}
+	return errors.Join(f.Sync(), f.Close())
 }
 
 func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
@@ -181,11 +214,13 @@ func (s *Store) openDB(readOnly bool) error {
 		return fmt.Errorf("cannot make a folder in the data directory %s: %w", s.opts.Dir, err)
 	}
 	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"))
-	db, err := pebble.Open(s.path("db"), s.pebbleOptions(readOnly))
+	db, err := openPebble(s.path("db"), s.pebbleOptions(readOnly))
 	if err != nil {
 		return openError(s.opts.Dir, err)
 	}
 	s.db = db
+	logFailed := func(err error) { pebbleLog{s.log}.Fatalf("cannot write the log: %v", err) }
+	s.spare.fail.Store(&logFailed)
 	version := uint64(0)
 	err = get(db, formatKey(), func(value []byte) error {
 		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
@@ -216,6 +251,21 @@ func (s *Store) openDB(readOnly bool) error {
 	return nil
 }
 
+// openPebble returns the errors for which Pebble panics while it opens, such as
+// a folder that cannot be synced.
+func openPebble(dir string, o *pebble.Options) (db *pebble.DB, err error) {
+	defer func() {
+		if p := recover(); p != nil {
+			failed, ok := p.(error)
+			if !ok {
+				panic(p)
+			}
+			err = failed
+		}
+	}()
+	return pebble.Open(dir, o)
+}
+
 // openError says what to do about a store that does not open.
 func openError(dir string, err error) error {
 	switch {
@@ -244,6 +294,9 @@ func (s *Store) start() error {
 		return err
 	}
 	s.high = high
+	if err := syncDir(s.opts.FS, s.opts.Dir); err != nil { // it may be new
+		return errors.Join(fmt.Errorf("cannot sync the data directory %s: %w", s.opts.Dir, err), high.close())
+	}
 	stored, appsMade, err := readStoreMark(s.db)
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot read the state of the store: %w", err), high.close())

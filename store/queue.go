@@ -2,6 +2,7 @@ package store
 
 import (
 	"sync"
+	"time"
 
 	"github.com/spoorhq/spoor"
 )
@@ -62,6 +63,27 @@ const (
 	groupBulkFull = 16   // bulk requests that a group takes when nothing else waits
 )
 
+// linger waits a moment for more to line up, while many senders are at work:
+// what a group costs as a whole (its roll-up rows, bitmaps, counters, commit,
+// sync) is then shared by more hits. It gives up as soon as a pause brings
+// little, so a few senders never wait for it.
+func (q *queue) linger() {
+	const (
+		pause     = time.Millisecond
+		pausesMax = 6
+		growthMin = 8
+	)
+	_, before := q.fill()
+	for range pausesMax {
+		time.Sleep(pause)
+		_, now := q.fill()
+		if now-before < growthMin || now >= groupHitsMax/4 {
+			return
+		}
+		before = now
+	}
+}
+
 // take waits for work and appends one group's worth to dst. It returns
 // nothing once the queue is closed and empty.
 func (q *queue) take(dst []*request) []*request {
@@ -114,8 +136,16 @@ func weight(hits []spoor.Hit) int64 {
 	n := int64(0)
 	for i := range hits {
 		h := &hits[i]
-		n += 640 + int64(len(h.ID)+len(h.Key)+len(h.UserID)+len(h.Name)+len(h.URL)+len(h.Referrer)+
-			len(h.Title)+len(h.Properties)+len(h.UserAgent))
+		n += 640 + int64(len(h.ID)+len(h.Key)+len(h.UserID)+len(h.FormerID)+len(h.Name)+len(h.URL)+len(h.Referrer)+
+			len(h.Title)+len(h.Properties)+len(h.UserAgent)+len(h.Resolution)+len(h.Language)+len(h.TimeZone))
+		n += int64(len(h.Hints.Platform) + len(h.Hints.PlatformVersion) + len(h.Hints.Model))
+		for _, b := range h.Hints.Brands {
+			n += 32 + int64(len(b.Name)+len(b.Version))
+		}
+		p, a, c := &h.Place, &h.Agent, &h.Campaign
+		n += int64(len(p.City) + len(p.Region) + len(p.Country) +
+			len(a.OS) + len(a.OSVersion) + len(a.Browser) + len(a.BrowserVersion) + len(a.Device) +
+			len(c.Channel) + len(c.Source) + len(c.Medium) + len(c.Name) + len(c.Term) + len(c.Content))
 		for _, a := range h.Attributes {
 			n += 80 + int64(len(a.Name)+len(a.Text))
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"sync"
+	"sync/atomic"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -17,6 +18,8 @@ import (
 type spareFS struct {
 	vfs.FS
 	path string // of the spare; not in the folder that Pebble lists
+
+	fail atomic.Pointer[func(error)] // ends the process on an error of a log; see logFile
 
 	mu      sync.Mutex
 	ready   bool           // the spare is written and synced
@@ -37,7 +40,7 @@ func (s *spareFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteC
 		size = info.Size()
 	}
 	if err := s.FS.Remove(oldname); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, err
+		return nil, s.fatal(err)
 	}
 	s.mu.Lock()
 	ready := s.ready
@@ -46,10 +49,10 @@ func (s *spareFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteC
 	defer s.fill(size, category)
 	if ready {
 		if f, err := s.FS.ReuseForWrite(s.path, newname, category); err == nil {
-			return f, nil
+			return s.log(newname, f, nil)
 		}
 	}
-	return s.FS.Create(newname, category)
+	return s.Create(newname, category)
 }
 
 // Unwrap gives Pebble the file system below.

@@ -101,4 +101,12 @@ func putBool(dst []byte, tag protowire.Number, v bool) []byte {
 	return putUint(dst, tag, protowire.EncodeBool(v))
 }
 
+// putUnknown keeps operands that could not be read, empty ones too.
+func putUnknown(dst []byte, tag protowire.Number, operands [][]byte) []byte {
+	for _, b := range operands {
+		dst = protowire.AppendBytes(protowire.AppendTag(dst, tag, protowire.BytesType), b)
+	}
+	return dst
+}
+
 func zigzag(v uint64) int64 { return protowire.DecodeZigZag(v) }

@@ -24,7 +24,9 @@ type writer struct {
 	mark mark
 	apps map[spoor.AppID]*appState
 
-	appsMade uint32 // number of the newest app
+	appsMade   uint32 // number of the newest app
+	oldestWeek uint32 // there is no filter of the weeks before
+
 	idents   *generations[identRef, spoor.Number]
 	profiles *generations[profileRef, *profile]
 	known    *filter            // every identifier that is in the store
@@ -303,10 +305,17 @@ func readChunks(db pebble.Reader, prefix []byte) (*roaring.Bitmap, error) {
 	return all, err
 }
 
+// lingerFrom is the number of requests in a group from which on the writer
+// waits a moment before it builds the next.
+const lingerFrom = 24
+
 // run is the writer's goroutine. It ends when the queue is closed and empty.
 func (w *writer) run(groups chan<- *group) {
 	defer close(groups)
 	for {
+		if len(w.spent) >= lingerFrom {
+			w.s.queue.linger()
+		}
 		w.spent = w.s.queue.take(w.spent[:0])
 		if len(w.spent) == 0 {
 			return
@@ -361,6 +370,7 @@ func (w *writer) learnOne(l load) {
 	}
 	if l.last {
 		w.known.ready = true
+		w.giveUp(l.week - min(l.week, loadedWeeks))
 		for _, f := range w.weeks {
 			f.ready = true
 		}
@@ -368,21 +378,34 @@ func (w *writer) learnOne(l load) {
 	}
 }
 
-// week gives the filter of event ids received in a week. Only two weeks are
-// asked for; older filters go.
+// week gives the filter of event ids received in a week; nil, which says
+// "maybe" to everything, for a week that is long past.
 func (w *writer) week(n uint32) *filter {
+	if n < w.oldestWeek {
+		return nil
+	}
 	f := w.weeks[n]
 	if f == nil {
 		f = newFilter(w.s.opts.FilterBytes)
 		f.ready = w.s.filtersReady.Load()
 		w.weeks[n] = f
-		for old := range w.weeks {
-			if old+2 < n {
-				delete(w.weeks, old)
-			}
-		}
+		w.giveUp(n - min(n, loadedWeeks))
 	}
 	return f
+}
+
+// loadedWeeks is how many weeks back the filters of event ids reach.
+const loadedWeeks = 2
+
+// giveUp drops the filters of the weeks before one. They must not be begun
+// again: they would not know what was stored then.
+func (w *writer) giveUp(before uint32) {
+	w.oldestWeek = max(w.oldestWeek, before)
+	for n := range w.weeks {
+		if n < w.oldestWeek {
+			delete(w.weeks, n)
+		}
+	}
 }
 
 const dayStatesMax = 4096

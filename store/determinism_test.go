@@ -1,0 +1,167 @@
+package store
+
+import (
+	"bytes"
+	"fmt"
+	"math/rand"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+// randomRequests makes requests that meet each other: few keys and users, ids
+// that repeat, times that come out of order, surroundings that change.
+func randomRequests(r *rand.Rand, app *spoor.App, from time.Time, n int) [][]spoor.Hit {
+	kinds := []spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent, spoor.KindIdentify, spoor.KindServerEvent, spoor.KindAlias, spoor.KindMailOpen}
+	cities := []spoor.Place{{}, {City: "Warsaw", Region: "Mazovia", Country: "PL"}, {City: "Berlin", Region: "Land Berlin", Country: "DE"}, {Country: "IN"}}
+	agents := []spoor.Agent{{}, {OS: "Windows", Browser: "Chrome", Device: "desktop"}, {OS: "iOS", OSVersion: "18.5", Device: "mobile"}}
+	pick := func(list ...string) string { return list[r.Intn(len(list))] }
+	var all [][]spoor.Hit
+	for range n {
+		from = from.Add(time.Duration(r.Intn(1800)) * time.Second)
+		var hits []spoor.Hit
+		for range 1 + r.Intn(5) {
+			h := spoor.Hit{
+				App: app.ID, Door: spoor.DoorNative, Received: from.UnixMilli() - r.Int63n(3), Kind: kinds[r.Intn(len(kinds))], Name: "n",
+				Key: pick("", fmt.Sprint("k", r.Intn(5)), fmt.Sprint("k", r.Intn(60))), UserID: pick("", "", "", fmt.Sprint("u", r.Intn(6))), FormerID: pick("k1", "k9", "u2"),
+				ID: pick("", fmt.Sprint("e", r.Intn(200))), Place: cities[r.Intn(len(cities))], Agent: agents[r.Intn(len(agents))],
+				Language: pick("", "pl", "en"), Bot: r.Intn(20) == 0, URL: "https://shop.example/" + pick("a", "b", "c"),
+			}
+			if r.Intn(2) == 0 {
+				h.Time = h.Received - int64(r.Intn(3*3600*1000))
+			}
+			if r.Intn(3) == 0 {
+				h.Attributes = []spoor.Attribute{
+					{Name: pick(spoor.AttrEmail, spoor.AttrCity, "plan", spoor.AttrTimeZone), Type: spoor.TypeString, Text: pick("a@x.example", "b@x.example", "3")},
+				}
+			}
+			hits = append(hits, h)
+		}
+		all = append(all, hits)
+	}
+	return all
+}
+
+// feed gives requests to the store in their order, so many at a time that the
+// writer finds them lined up together.
+func feed(t *testing.T, s *Store, all [][]spoor.Hit, together int) {
+	t.Helper()
+	for len(all) > 0 {
+		n := min(together, len(all))
+		hold, held := make(chan struct{}), make(chan struct{})
+		blocked := make(chan error, 1)
+		go func() {
+			blocked <- s.change(func(*group) error { close(held); <-hold; return nil })
+		}()
+		<-held
+		var waiting []*request
+		for _, hits := range all[:n] {
+			r := &request{hits: append([]spoor.Hit(nil), hits...), done: make(chan struct{}, 1)}
+			if err := s.queue.put(r, false); err != nil {
+				t.Fatal(err)
+			}
+			waiting = append(waiting, r)
+		}
+		close(hold)
+		if err := <-blocked; err != nil {
+			t.Fatal(err)
+		}
+		for _, r := range waiting {
+			if <-r.done; r.err != nil {
+				t.Fatal(r.err)
+			}
+		}
+		all = all[n:]
+	}
+}
+
+// contents is everything a store holds. The count of groups is left out: it
+// says how requests happened to meet, and nothing is derived from it.
+func contents(t *testing.T, s *Store) map[string][]byte {
+	t.Helper()
+	all := map[string][]byte{}
+	err := s.view(func(db *pebble.DB) error {
+		return scanSpan(db, []byte{0}, []byte{0xff}, func(key, value []byte) error {
+			switch {
+			case bytes.Equal(key, storeKey()):
+				m, apps, err := readStoreMark(db)
+				all[string(key)] = fmt.Appendf(nil, "%d hits, %d apps", m.hits, apps)
+				return err
+			case key[0] == prefixActivity || key[0] == prefixSet:
+				c, err := readSet(value)
+				if err == nil && c.add != nil { // several encodings of a bitmap are equal
+					all[string(key)] = fmt.Append(nil, c.add.ToArray())
+				}
+				return err
+			}
+			all[string(key)] = bytes.Clone(value)
+			return nil
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return all
+}
+
+// Goal: two stores that are fed the same requests in the same order hold the
+// same, however the requests fall into groups, whatever the caches hold, and
+// with restarts in between.
+// Method: one store takes them one by one, the others differently.
+func TestStoresFedAlikeAreAlike(t *testing.T) {
+	for seed := range int64(12) {
+		make := func(entries int) (*Store, *spoor.App, Options) {
+			c := newClock()
+			o := testOptions(t, vfs.NewMem(), c)
+			o.CacheEntries = entries
+			s, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o.Rand = rand.New(rand.NewSource(99)) // no further app is made
+			return s, newApp(t, s, "shop", "Europe/Warsaw"), o
+		}
+		first, app, _ := make(1000)
+		all := randomRequests(rand.New(rand.NewSource(seed)), app, newClock().now, 150)
+		feed(t, first, all, 1)
+		want := contents(t, first)
+		check(t, first)
+		for _, how := range []struct {
+			entries, together int
+			restart           bool
+		}{{1000, 150, false}, {1, 1, false}, {1, 7, false}, {3, 20, true}} {
+			s, _, o := make(how.entries)
+			if how.restart {
+				feed(t, s, all[:60], how.together)
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				var err error
+				if s, err = Open(o); err != nil {
+					t.Fatal(err)
+				}
+				feed(t, s, all[60:], how.together)
+			} else {
+				feed(t, s, all, how.together)
+			}
+			got := contents(t, s)
+			for key, value := range want {
+				if !bytes.Equal(got[key], value) {
+					t.Fatalf("seed %d, %+v: key %x holds\n%x\nwant\n%x", seed, how, key, got[key], value)
+				}
+			}
+			if len(got) != len(want) {
+				t.Fatalf("seed %d, %+v: %d keys, want %d", seed, how, len(got), len(want))
+			}
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := first.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+}

@@ -1,0 +1,124 @@
+package store
+
+import (
+	"encoding/hex"
+	"flag"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+var update = flag.Bool("update", false, "rewrite the golden files: the format on disk has changed on purpose")
+
+// Goal: the format does not change by accident.
+// Method: samples of all keys and values as hex.
+func TestFormatIsGolden(t *testing.T) {
+	h := sampleHit()
+	a := &appState{next: 5, sequence: 900, sealed: 20500, clock: 1773144000000, ticks: 17}
+	var text strings.Builder
+	line := func(name string, b []byte) { fmt.Fprintf(&text, "%s %s\n", name, hex.EncodeToString(b)) }
+	id := hash{1, 2, 3, 15: 16}
+	line("key-hit", hitKey(nil, 3, 20522, 9, 1773144000000, id))
+	line("key-event", eventKey(nil, 3, 2931, id))
+	line("key-profile", profileKey(nil, 3, 9))
+	line("key-ident", identKey(nil, 3, spoor.LookupKey, id))
+	line("key-shared-ident", sharedIdentKey(nil, 3, spoor.LookupEmail, id, 9))
+	line("key-activity", activityKey(nil, 3, 20522, activityVisitor, 2))
+	line("key-count", countKey(nil, 3, 20522, DimPath, 0x0102030405060708))
+	line("key-set", setKey(nil, 3, setContacts, 2))
+	line("key-number", numberKey(nil, 3, 7))
+	line("key-define", defineKey(nil, 3, 0x0102030405060708))
+	line("key-app", appKey(3, appSalt))
+	line("key-writer-app", writerAppKey(nil, 3))
+	line("key-writer-day", writerDayKey(nil, 3, 20522))
+	line("hit", appendHit(nil, &h))
+	line("state", sampleState().appendTo(nil))
+	line("set", (&setChange{add: newBitmap(1, 5, 65535), drop: newBitmap(2)}).appendTo(nil))
+	line("counts", (&counts{text: "/a", hits: 3, views: 2, events: 1, visits: 1}).appendTo(nil))
+	line("account", (&account{stored: 5, swept: 1, erased: 2, bots: 1, late: 1, views: 3, events: 1, visits: 2, bytes: 900}).appendTo(nil))
+	line("definition", appendDefinition(nil, definition{name: "plan", typ: spoor.TypeInt, since: 5, source: spoor.DoorREST}))
+	line("writer-app", a.appendTo(nil))
+	secret := salt{1, 2, 3}
+	ident := secret.ident(spoor.LookupEmail, " A@b.Example ")
+	line("ident-hash", ident[:])
+	people := secret.permutation("profile")
+	fmt.Fprintf(&text, "public-id %d\n", people.public(1))
+
+	golden := filepath.Join("testdata", "format.golden")
+	if *update {
+		if err := os.MkdirAll("testdata", 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(golden, []byte(text.String()), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	want, err := os.ReadFile(golden)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if text.String() != string(want) {
+		t.Errorf("the format on disk has changed:\n%s\nwant\n%s", text.String(), want)
+	}
+}
+
+// Goal: a store of a former release opens, fits together and says what it said.
+// Method: a store written once by this format, kept in testdata.
+func TestOpensFormerStore(t *testing.T) {
+	kept := filepath.Join("testdata", "store-v1")
+	c := newClock()
+	if *update {
+		if err := os.RemoveAll(kept); err != nil {
+			t.Fatal(err)
+		}
+		o := testOptions(t, vfs.Default, c)
+		o.Dir, o.MemTableBytes = kept, 64<<10
+		s, err := Open(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		app := newApp(t, s, "shop", "Europe/Warsaw")
+		for i := range 20 {
+			h := page(app, c, fmt.Sprint("visitor", i%4), i)
+			if i == 11 {
+				h.UserID, h.Kind = "u1", spoor.KindIdentify
+				h.Attributes = []spoor.Attribute{{Name: spoor.AttrEmail, Type: spoor.TypeString, Text: "u1@shop.example"}, {Name: "plan", Type: spoor.TypeInt, Text: "3"}}
+			}
+			write(t, s, h)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		for _, empty := range []string{"spare"} { // git keeps no empty folders
+			_ = os.Remove(filepath.Join(kept, empty))
+		}
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(kept)); err != nil {
+		t.Fatal(err)
+	}
+	o := testOptions(t, vfs.Default, c)
+	o.Dir = dir
+	s := open(t, o)
+	app := s.AppByName("shop")
+	if app == nil {
+		t.Fatal("the app is not there")
+	}
+	n, err := s.Find(app.ID, spoor.LookupEmail, "U1@shop.example")
+	if err != nil || len(n) != 1 {
+		t.Fatalf("found %v, %v", n, err)
+	}
+	p, err := s.Profile(app.ID, n[0])
+	if err != nil || p.UserID != "u1" || p.Text("plan") != "3" || p.Views != 4 || p.Visits != 1 || p.Text(spoor.AttrCity) != "Warsaw" {
+		t.Errorf("profile %+v, %v", p, err)
+	}
+	hits := 0
+	if err := s.ScanHits(app.ID, 0, 100000, func(*spoor.Hit) error { hits++; return nil }); err != nil || hits != 20 {
+		t.Errorf("%d hits, %v; want 20", hits, err)
+	}
+}
