@@ -163,3 +163,11 @@ func FuzzUserAgent(f *testing.F) {
 }
 
 var windowsNames = map[string]string{"8.1": "8.1", "XP": "XP"}
+
+func TestAppendLower(t *testing.T) {
+	for _, s := range []string{"", "Google Chrome", "not;a@[`{BRAND", "Ünïcode KÄSE", "\u212aelvin", "bad\xffUTF8"} {
+		if got, want := string(appendLower([]byte("x"), s)), "x"+strings.ToLower(s); got != want {
+			t.Errorf("%q: got %q, want %q", s, got, want)
+		}
+	}
+}

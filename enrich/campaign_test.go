@@ -1,6 +1,7 @@
 package enrich
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/spoorhq/spoor"
@@ -110,6 +111,15 @@ func TestChannelTables(t *testing.T) {
 	for label := range onlyUnder {
 		if labels[label] == "" {
 			t.Errorf("%q is narrowed but not known", label)
+		}
+	}
+}
+
+// utm_ parameters are not looked up among the click ids.
+func TestNoClickIDBeginsAsUTM(t *testing.T) {
+	for name := range clickIDs {
+		if strings.HasPrefix(name, "utm_") {
+			t.Errorf("%s would never be found", name)
 		}
 	}
 }

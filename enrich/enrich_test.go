@@ -225,6 +225,33 @@ func BenchmarkWrite(b *testing.B) {
 	}
 }
 
+// BenchmarkWriteParallel is BenchmarkWrite from many connections at once, with
+// the brands that Chrome sends.
+func BenchmarkWriteParallel(b *testing.B) {
+	e := newTestEnricher(b, Options{Next: drop{}, Apps: appTable{1: {ID: 1, Settings: spoor.DefaultSettings("UTC")}}})
+	rows := readTable(b, "../testdata/useragents.tsv", 5)
+	brands := []spoor.Brand{{Name: "Google Chrome", Version: "131"}, {Name: "Chromium", Version: "131"}, {Name: "Not_A Brand", Version: "24"}}
+	batch := make([]spoor.Hit, 4096)
+	for i := range batch {
+		h := testHit()
+		h.Title, h.UserAgent = "Red shoes | Shop", rows[i%8][4]
+		h.Hints.Brands = brands
+		h.IP = netip.AddrFrom4([4]byte{198, 51, byte(100 + i>>8), byte(i)})
+		batch[i] = h
+	}
+	b.ReportAllocs()
+	b.SetParallelism(16)
+	b.RunParallel(func(pb *testing.PB) {
+		work := make([]spoor.Hit, 1)
+		for i := 0; pb.Next(); i++ {
+			work[0] = batch[i*61%len(batch)]
+			if err := e.Write(work); err != nil {
+				b.Error(err)
+			}
+		}
+	})
+}
+
 // BenchmarkParseAgent is the cost of a user agent that was never seen.
 func BenchmarkParseAgent(b *testing.B) {
 	rows := readTable(b, "../testdata/useragents.tsv", 5)

@@ -38,7 +38,8 @@ func applyHints(h *spoor.Hit) {
 			return
 		}
 	}
-	platform := hintSystems[strings.ToLower(cutText(in.Platform, agentNameMax))]
+	var small [agentNameMax]byte
+	platform := hintSystems[string(appendLower(small[:0], cutText(in.Platform, agentNameMax)))]
 	if platform != "" {
 		platformHints(a, platform, in.PlatformVersion)
 	}
@@ -51,8 +52,9 @@ func applyHints(h *spoor.Hit) {
 // brandHints prefers a named brand over the engine's and skips the invented
 // ones (GREASE) such as "Not A;Brand".
 func brandHints(h *spoor.Hit) {
+	var small [agentNameMax]byte
 	for _, b := range h.Hints.Brands[:min(len(h.Hints.Brands), brandsMax)] {
-		lower := strings.ToLower(cutText(b.Name, agentNameMax))
+		lower := string(appendLower(small[:0], cutText(b.Name, agentNameMax)))
 		if engineBrands[lower] || strings.Contains(lower, "not") && strings.Contains(lower, "brand") {
 			continue
 		}

@@ -84,6 +84,9 @@ func (m *minimiser) word(w string) string {
 // are found by their delimiters alone, in whatever stands between them.
 func (m *minimiser) url(raw string) string {
 	s := cleanURL(raw)
+	if isBare(s) {
+		return cutURL(s)
+	}
 	rest, fragment, _ := strings.Cut(s, "#")
 	rest, query, _ := strings.Cut(rest, "?")
 	scheme := schemeOf(rest)
@@ -107,6 +110,16 @@ func (m *minimiser) url(raw string) string {
 		return cutURL(s[:n])
 	}
 	return cutURL(string(out))
+}
+
+// isBare is the quick test that most referrers and many pages pass: a web
+// address of harmless host and path, with nothing behind them.
+func isBare(s string) bool {
+	host, ok := strings.CutPrefix(s, "https://")
+	if !ok {
+		host, ok = strings.CutPrefix(s, "http://")
+	}
+	return ok && harmless(host) && strings.IndexByte(host, ':') < 0
 }
 
 // cutURL shortens to urlMax bytes without splitting a character or an escape.
@@ -252,7 +265,12 @@ func (m *minimiser) parameter(name, value string) (kept string, ok bool) {
 	for i := 0; i < len(name); i++ {
 		lower = append(lower, name[i]|classes[name[i]]&classUpper<<5)
 	}
-	if click, known := clickIDs[string(lower)]; known {
+	utm := strings.HasPrefix(string(lower), "utm_")
+	click, known := clickID{}, false
+	if !utm { // no click id begins so
+		click, known = clickIDs[string(lower)]
+	}
+	if known {
 		if m.led != nil {
 			m.led.note(click.channel)
 		}
@@ -265,7 +283,7 @@ func (m *minimiser) parameter(name, value string) (kept string, ok bool) {
 		}
 		return value, true
 	}
-	utm := strings.HasPrefix(string(lower), "utm_") && isPlainName(name)
+	utm = utm && isPlainName(name)
 	if !utm && !slices.Contains(m.allow, name) {
 		return "", false
 	}

@@ -1,7 +1,7 @@
 package enrich
 
 import (
-	"sync/atomic"
+	"sync"
 	"time"
 )
 
@@ -28,8 +28,8 @@ type Stats struct {
 	GeoReloadFailed bool      // the last attempt failed; the database before it answers
 }
 
-// tally is what one batch adds to the counters. It is added once per batch, so
-// that cores do not fight for the counters' cache lines on every hit.
+// tally is what one batch adds to the counters. It is added once per batch,
+// under one lock: cores would fight for the cache line of every single counter.
 type tally struct {
 	hits, noConsent, bots, redactions         int64
 	geoLookups, geoMisses, geoCacheHits       int64
@@ -37,40 +37,46 @@ type tally struct {
 }
 
 type counters struct {
-	hits, noConsent, bots, redactions         atomic.Int64
-	geoLookups, geoMisses, geoCacheHits       atomic.Int64
-	agentLookups, agentCacheHits, agentPanics atomic.Int64
+	mu  sync.Mutex
+	sum tally
 }
 
 func (c *counters) add(t *tally) {
-	for _, p := range [...]struct {
-		to *atomic.Int64
-		n  int64
-	}{
-		{&c.hits, t.hits}, {&c.noConsent, t.noConsent}, {&c.bots, t.bots}, {&c.redactions, t.redactions},
-		{&c.geoLookups, t.geoLookups}, {&c.geoMisses, t.geoMisses}, {&c.geoCacheHits, t.geoCacheHits},
-		{&c.agentLookups, t.agentLookups}, {&c.agentCacheHits, t.agentCacheHits}, {&c.agentPanics, t.agentPanics},
-	} {
-		if p.n != 0 {
-			p.to.Add(p.n)
-		}
-	}
+	c.mu.Lock()
+	s := &c.sum
+	s.hits += t.hits
+	s.noConsent += t.noConsent
+	s.bots += t.bots
+	s.redactions += t.redactions
+	s.geoLookups += t.geoLookups
+	s.geoMisses += t.geoMisses
+	s.geoCacheHits += t.geoCacheHits
+	s.agentLookups += t.agentLookups
+	s.agentCacheHits += t.agentCacheHits
+	s.agentPanics += t.agentPanics
+	c.mu.Unlock()
+}
+
+func (c *counters) load() tally {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.sum
 }
 
 // Stats reads the counters. It may be called at any time.
 func (e *Enricher) Stats() Stats {
-	c := &e.counters
+	c := e.counters.load()
 	s := Stats{
-		Hits:           c.hits.Load(),
-		NoConsent:      c.noConsent.Load(),
-		Bots:           c.bots.Load(),
-		Redactions:     c.redactions.Load(),
-		GeoLookups:     c.geoLookups.Load(),
-		GeoMisses:      c.geoMisses.Load(),
-		GeoCacheHits:   c.geoCacheHits.Load(),
-		AgentLookups:   c.agentLookups.Load(),
-		AgentCacheHits: c.agentCacheHits.Load(),
-		AgentPanics:    c.agentPanics.Load(),
+		Hits:           c.hits,
+		NoConsent:      c.noConsent,
+		Bots:           c.bots,
+		Redactions:     c.redactions,
+		GeoLookups:     c.geoLookups,
+		GeoMisses:      c.geoMisses,
+		GeoCacheHits:   c.geoCacheHits,
+		AgentLookups:   c.agentLookups,
+		AgentCacheHits: c.agentCacheHits,
+		AgentPanics:    c.agentPanics,
 	}
 	e.geo.describe(&s)
 	return s

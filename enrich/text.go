@@ -48,6 +48,18 @@ var classes = func() (t [256]uint8) {
 	return t
 }()
 
+// appendLower appends s in small letters. Unlike strings.ToLower it allocates
+// nothing for plain names, which nearly all begin with a capital.
+func appendLower(dst []byte, s string) []byte {
+	for i := 0; i < len(s); i++ {
+		if s[i] >= 0x80 {
+			return append(dst[:len(dst)-i], strings.ToLower(s)...)
+		}
+		dst = append(dst, s[i]|classes[s[i]]&classUpper<<5)
+	}
+	return dst
+}
+
 func isLetter(b byte) bool { return classes[b]&classLetter != 0 }
 func isDigit(b byte) bool  { return b >= '0' && b <= '9' }
 

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"net/netip"
 	"strings"
 	"testing"
 
@@ -45,7 +46,7 @@ func benchmark(b *testing.B, path, body string) {
 	for b.Loop() {
 		ctx.Request.SetBodyStream(bytes.NewReader([]byte(body)), len(body))
 		ctx.Response.Reset()
-		s.route(&ctx)
+		s.route(&ctx, netip.Addr{})
 		if ctx.Response.StatusCode() != 200 {
 			b.Fatal(string(ctx.Response.Body()))
 		}

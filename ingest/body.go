@@ -74,8 +74,10 @@ func (s *Server) fill(f *buffer, r io.Reader, limit int) (tooLarge bool, reason 
 
 // release gives the booked bytes back and keeps the memory if it is small.
 func (s *Server) release(f *buffer) {
-	s.counters.inFlight.Add(int64(-f.booked))
-	f.booked = 0
+	if f.booked != 0 {
+		s.counters.inFlight.Add(int64(-f.booked))
+		f.booked = 0
+	}
 	f.b = f.b[:0]
 	if cap(f.b) > keptBytesMax {
 		f.b = nil

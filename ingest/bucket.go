@@ -35,7 +35,11 @@ func (b *buckets) take(app *spoor.App, n int, now time.Time) time.Duration {
 		v = &bucket{perMinute, rate.NewLimiter(rate.Limit(float64(perMinute)/60), burst)}
 		b.byApp.Store(app.ID, v)
 	}
-	r := v.(*bucket).limiter.ReserveN(now, n)
+	limiter := v.(*bucket).limiter
+	if limiter.AllowN(now, n) { // nearly always, and it allocates nothing
+		return 0
+	}
+	r := limiter.ReserveN(now, n)
 	wait := r.DelayFrom(now)
 	if wait > 0 {
 		r.CancelAt(now)

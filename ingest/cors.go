@@ -3,6 +3,7 @@ package ingest
 import (
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/spoorhq/spoor"
@@ -14,89 +15,113 @@ const (
 	requestedMax    = 1024 // bytes of Access-Control-Request-Headers
 	originsFresh    = time.Second
 	defaultHeaders  = "authorization, content-type, content-encoding, x-write-key, x-retry-count"
-	exposedHeaders  = "X-Spoor-Refused, Retry-After"
 	preflightMaxAge = "86400"
 )
 
 // origins remembers which origins any app allows: a preflight names no app.
 // It is rebuilt at most once a second, however many apps and preflights.
 type origins struct {
-	mu    sync.Mutex
-	until time.Time
-	all   bool
-	some  map[string]bool
+	rebuild sync.Mutex
+	current atomic.Pointer[originSet] // never changed, only replaced
 }
 
-func (o *origins) allow(apps Apps, origin string, now time.Time) bool {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if !now.Before(o.until) || o.until.Sub(now) > originsFresh {
-		o.until, o.all, o.some = now.Add(originsFresh), false, make(map[string]bool)
-		for _, app := range apps.AllApps() {
-			if app.Closed {
-				continue
-			}
-			o.all = o.all || len(app.Settings.Origins) == 0
-			for _, a := range app.Settings.Origins {
-				o.some[strings.ToLower(a)] = true
-			}
+type originSet struct {
+	until time.Time
+	all   bool
+	some  map[string]bool // in small letters
+}
+
+func (o *origins) allow(apps Apps, origin []byte, now time.Time) bool {
+	set := o.current.Load()
+	if !set.fresh(now) {
+		set = o.renew(apps, now)
+	}
+	return set.all || set.some[strings.ToLower(string(origin))]
+}
+
+func (set *originSet) fresh(now time.Time) bool {
+	return set != nil && now.Before(set.until) && set.until.Sub(now) <= originsFresh
+}
+
+func (o *origins) renew(apps Apps, now time.Time) *originSet {
+	o.rebuild.Lock()
+	defer o.rebuild.Unlock()
+	if set := o.current.Load(); set.fresh(now) {
+		return set // another request was faster
+	}
+	set := &originSet{until: now.Add(originsFresh), some: make(map[string]bool)}
+	for _, app := range apps.AllApps() {
+		if app.Closed {
+			continue
+		}
+		set.all = set.all || len(app.Settings.Origins) == 0
+		for _, a := range app.Settings.Origins {
+			set.some[strings.ToLower(a)] = true
 		}
 	}
-	return o.all || o.some[strings.ToLower(origin)]
+	o.current.Store(set)
+	return set
 }
 
 // appAllows compares whole origins: https://shop.example.evil is another one.
-func appAllows(app *spoor.App, origin string) bool {
+func appAllows(app *spoor.App, origin []byte) bool {
 	list := app.Settings.Origins
 	if len(list) == 0 {
 		return true
 	}
 	for _, a := range list {
-		if strings.EqualFold(a, origin) {
+		if strings.EqualFold(a, string(origin)) {
 			return true
 		}
 	}
 	return false
 }
 
-// origin is the request's web origin; empty if there is none or it is no text
-// that could be repeated in a header.
-func origin(ctx *fasthttp.RequestCtx) string {
-	o := ctx.Request.Header.Peek("Origin")
-	if len(o) == 0 || len(o) > originBytesMax {
-		return ""
+// origin is the request's web origin, in the request's memory; empty if there
+// is none or it is no text that could be repeated in a header.
+func origin(ctx *fasthttp.RequestCtx) []byte {
+	o := ctx.Request.Header.PeekCanonical(headerOrigin)
+	if len(o) > originBytesMax {
+		return nil
 	}
 	for _, c := range o {
 		if c <= ' ' || c > '~' {
-			return ""
+			return nil
 		}
 	}
-	return string(o)
+	return o
 }
 
 // allowOrigin lets the page read the reply, whatever it will be. Credentials
 // are allowed because sendBeacon always sends them; no cookie is read.
-func allowOrigin(ctx *fasthttp.RequestCtx, origin string) {
+func allowOrigin(ctx *fasthttp.RequestCtx, origin []byte) {
 	h := &ctx.Response.Header
-	h.Set("Access-Control-Allow-Origin", origin)
-	h.Set("Access-Control-Allow-Credentials", "true")
-	h.Set("Access-Control-Expose-Headers", exposedHeaders)
-	h.Set("Vary", "Origin")
+	h.SetCanonical(headerAllowOrigin, origin)
+	allowCredentials.set(h)
+	exposeHeaders.set(h)
+	varyOrigin.set(h)
 }
 
+var (
+	headerAllowOrigin = []byte("Access-Control-Allow-Origin")
+	allowCredentials  = fixed("Access-Control-Allow-Credentials", "true")
+	exposeHeaders     = fixed("Access-Control-Expose-Headers", "X-Spoor-Refused, Retry-After")
+	varyOrigin        = fixed("Vary", "Origin")
+)
+
 // openCORS is for the time before the app is known.
-func (s *Server) openCORS(ctx *fasthttp.RequestCtx) string {
-	o := origin(ctx)
-	if o != "" && s.origins.allow(s.opts.Apps, o, s.opts.Now()) {
-		allowOrigin(ctx, o)
+func (s *Server) openCORS(rq *request) {
+	rq.origin = origin(rq.ctx)
+	if len(rq.origin) > 0 && s.origins.allow(s.opts.Apps, rq.origin, rq.began) {
+		allowOrigin(rq.ctx, rq.origin)
+		rq.readable = true
 	}
-	return o
 }
 
 func (s *Server) servePreflight(ctx *fasthttp.RequestCtx, methods string) {
 	o := origin(ctx)
 	ctx.Response.Header.Set("Vary", "Origin, Access-Control-Request-Headers")
-	if o != "" {
+	if len(o) > 0 {
 		if !s.origins.allow(s.opts.Apps, o, s.opts.Now()) {
 			s.refuse(ctx, reasonOrigin)
 			return

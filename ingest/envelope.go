@@ -10,8 +10,9 @@ import (
 
 // piece is one event of a body, as it stands there.
 type piece struct {
-	raw   []byte
-	depth int
+	raw     []byte
+	depth   int
+	members []member // if they are known already
 }
 
 // envelope is what stands around the events of a body.
@@ -34,10 +35,14 @@ func (s *Server) open(rq *request, body []byte) spoor.Reason {
 		}
 		return rest(body, w.i)
 	case '{':
-		if end, depth := extent(body, 0); end == len(body) {
-			return s.openObject(rq, body, depth)
+		// Without a line break there is one object, or none that is whole, and
+		// openObject finds that out without looking twice.
+		if bytes.IndexByte(body, '\n') >= 0 {
+			if end, _ := extent(body, 0); end != len(body) {
+				return s.openLines(rq, body)
+			}
 		}
-		return s.openLines(rq, body)
+		return s.openObject(rq, body)
 	}
 	return reasonJSON
 }
@@ -59,7 +64,7 @@ func (s *Server) elements(rq *request, w *walker[[]byte]) spoor.Reason {
 		if len(rq.pieces) == s.opts.EventsMax {
 			return reasonEvents
 		}
-		rq.pieces = append(rq.pieces, piece{raw, w.depth})
+		rq.pieces = append(rq.pieces, piece{raw: raw, depth: w.depth})
 	}
 	if w.broken {
 		return reasonJSON
@@ -72,9 +77,6 @@ func (s *Server) elements(rq *request, w *walker[[]byte]) spoor.Reason {
 
 // openLines takes one event per line; a bad line is refused alone.
 func (s *Server) openLines(rq *request, body []byte) spoor.Reason {
-	if bytes.IndexByte(body, '\n') < 0 {
-		return reasonJSON
-	}
 	rq.batch = true
 	for line := range bytes.SplitSeq(body, []byte{'\n'}) {
 		if line = bytes.Trim(line, " \t\r"); len(line) == 0 {
@@ -87,15 +89,15 @@ func (s *Server) openLines(rq *request, body []byte) spoor.Reason {
 		if end != len(line) {
 			depth = 0 // not one whole value; refused as invalid later
 		}
-		rq.pieces = append(rq.pieces, piece{line, depth})
+		rq.pieces = append(rq.pieces, piece{raw: line, depth: depth})
 	}
 	return ""
 }
 
 // openObject takes a lone event, or a wrapper with a batch.
-func (s *Server) openObject(rq *request, body []byte, depth int) spoor.Reason {
-	var env envelope
-	var context []byte
+func (s *Server) openObject(rq *request, body []byte) spoor.Reason {
+	var key, sentAt, context []byte
+	depth := 0
 	w := enter(body)
 	for w.more() {
 		name := wrapperName(w.quotedName())
@@ -115,25 +117,32 @@ func (s *Server) openObject(rq *request, body []byte, depth int) spoor.Reason {
 		if w.broken {
 			break
 		}
-		if name == "context" && value[0] == '{' {
-			context = value
-			if w.depth > s.opts.JSONDepthMax {
+		depth = max(depth, w.depth)
+		if len(body) <= s.opts.EventBytesMax { // larger ones are no event, and would fill memory with members
+			rq.members = append(rq.members, w.last)
+		}
+		switch {
+		case name == "context" && value[0] == '{':
+			if context = value; w.depth > s.opts.JSONDepthMax {
 				return reasonDepth
 			}
-			continue
+		case name == "sentAt":
+			sentAt = value
+		case name == "writeKey":
+			key = value
 		}
-		env.read(name, value)
 	}
-	if w.broken {
+	if w.broken || w.i != len(body) {
 		return reasonJSON
 	}
-	if !rq.batch {
-		rq.envelope.key = env.key
-		rq.pieces = append(rq.pieces, piece{body, depth})
+	rq.envelope.key = keyValue(key)
+	if !rq.batch { // its other fields are read when it is decoded
+		rq.pieces = append(rq.pieces, piece{body, depth + 1, rq.members})
 		return ""
 	}
-	env.batch = true
-	rq.envelope = env
+	if len(sentAt) <= momentBytesMax && jsontext.Value(sentAt).IsValid() {
+		rq.envelope.sentAt = string(sentAt)
+	}
 	return s.openContext(rq, context)
 }
 
@@ -149,19 +158,6 @@ func (s *Server) openContext(rq *request, context []byte) spoor.Reason {
 	}
 	rq.envelope.context = string(context)
 	return ""
-}
-
-// read keeps what a wrapper says of all its events. A lone event's fields of
-// the same names pass through here too and are read again when it is decoded.
-func (env *envelope) read(name string, value []byte) {
-	switch name {
-	case "sentAt":
-		if len(value) <= momentBytesMax && jsontext.Value(value).IsValid() {
-			env.sentAt = string(value)
-		}
-	case "writeKey":
-		env.key = keyValue(value)
-	}
 }
 
 // wrapperName is the one spelling of a name that matters in a wrapper; empty
@@ -181,7 +177,7 @@ func wrapperName(quoted []byte) string {
 	case "write_key":
 		return "writeKey"
 	}
-	if bytes.EqualFold(inner, []byte("writeKey")) {
+	if len(inner) == len("writeKey") && bytes.EqualFold(inner, []byte("writeKey")) {
 		return "writeKey"
 	}
 	if bytes.IndexByte(inner, '\\') >= 0 {
@@ -193,7 +189,10 @@ func wrapperName(quoted []byte) string {
 }
 
 func keyValue(value []byte) string {
-	if len(value) > keyBytesMax || value[0] != '"' || !jsontext.Value(value).IsValid() {
+	if len(value) < 2 || len(value) > keyBytesMax || value[0] != '"' {
+		return ""
+	}
+	if !isPlain(value[1:len(value)-1]) && !jsontext.Value(value).IsValid() {
 		return ""
 	}
 	return trimKey(unquote(string(value)))

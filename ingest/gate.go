@@ -47,11 +47,11 @@ func gateHeaders(raw []byte, countMax int, http10 bool) spoor.Reason {
 		if count++; count > countMax {
 			return reasonHeaderCount
 		}
-		name, _, ok := bytes.Cut(line, []byte{':'})
-		if !ok || len(name) == 0 {
+		colon := bytes.IndexByte(line, ':')
+		if colon <= 0 {
 			return reasonFraming
 		}
-		switch len(name) { // most names need no comparison
+		switch name := line[:colon]; colon { // most names need no comparison
 		case len("Host"):
 			if bytes.EqualFold(name, []byte("Host")) {
 				hosts++

@@ -18,23 +18,23 @@ const (
 // headerHints reads the Sec-CH-UA headers. Browsers that send any send the
 // first one.
 func headerHints(h *fasthttp.RequestHeader) (hints spoor.Hints) {
-	brands := h.Peek("Sec-Ch-Ua")
+	brands := h.PeekCanonical(headerBrands)
 	if len(brands) == 0 {
 		return hints
 	}
-	if full := h.Peek("Sec-Ch-Ua-Full-Version-List"); len(full) > 0 {
+	if full := h.PeekCanonical(headerFullBrands); len(full) > 0 {
 		brands = full
 	}
 	hints.Brands = parseBrands(string(brands))
-	switch string(h.Peek("Sec-Ch-Ua-Mobile")) {
+	switch string(h.PeekCanonical(headerMobile)) {
 	case "?1":
 		hints.Mobile = spoor.ChoiceGranted
 	case "?0":
 		hints.Mobile = spoor.ChoiceDenied
 	}
-	hints.Platform = headerText(h.Peek("Sec-Ch-Ua-Platform"))
-	hints.PlatformVersion = headerText(h.Peek("Sec-Ch-Ua-Platform-Version"))
-	hints.Model = headerText(h.Peek("Sec-Ch-Ua-Model"))
+	hints.Platform = headerText(h.PeekCanonical(headerPlatform))
+	hints.PlatformVersion = headerText(h.PeekCanonical(headerPlatformVersion))
+	hints.Model = headerText(h.PeekCanonical(headerModel))
 	return hints
 }
 

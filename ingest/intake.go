@@ -7,7 +7,7 @@ import (
 	"net/netip"
 	"slices"
 	"strconv"
-	"strings"
+	"time"
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spoorhq/spoor"
@@ -20,8 +20,11 @@ type request struct {
 	ctx        *fasthttp.RequestCtx
 	app        *spoor.App
 	key        string
-	keyInEvent bool  // the key came from the first event; the others must agree
-	now        int64 // Unix milliseconds
+	keyInEvent bool // the key came from the first event; the others must agree
+	began      time.Time
+	now        int64  // the same in Unix milliseconds
+	origin     []byte // of the page, in the request's memory; empty: none
+	readable   bool   // the page may read the reply
 	ip         netip.Addr
 	agent      string
 	hints      spoor.Hints // from headers
@@ -29,12 +32,15 @@ type request struct {
 	raw, plain buffer // the body as sent, and inflated
 	envelope
 	pieces  []piece
+	members []member // memory for those of one event
+	known   []member // of the event being decoded, if open has found them
 	hits    []spoor.Hit
 	results []result
 	base    segmentContext // decoded envelope.context
 	junk    int            // ids that identify nobody
 	cut     int            // texts that were cut
 	unread  int            // attributes that did not convert
+	head    []byte         // text of headers, see senders
 	out     []byte
 }
 
@@ -46,17 +52,18 @@ type result struct {
 	flaw    flaw
 }
 
-func (s *Server) getRequest(ctx *fasthttp.RequestCtx) *request {
+func (s *Server) getRequest(ctx *fasthttp.RequestCtx, client netip.Addr) *request {
 	rq := s.requests.Get().(*request)
-	rq.ctx = ctx
-	rq.now = s.opts.Now().UnixMilli()
+	rq.ctx, rq.ip = ctx, client
+	rq.began = s.opts.Now()
+	rq.now = rq.began.UnixMilli()
 	return rq
 }
 
 func (s *Server) putRequest(rq *request) {
-	s.counters.junk.Add(uint64(rq.junk))
-	s.counters.cut.Add(uint64(rq.cut))
-	s.counters.unread.Add(uint64(rq.unread))
+	addSome(&s.counters.junk, rq.junk)
+	addSome(&s.counters.cut, rq.cut)
+	addSome(&s.counters.unread, rq.unread)
 	s.release(&rq.raw)
 	s.release(&rq.plain)
 	rq.reset()
@@ -67,11 +74,14 @@ func (rq *request) reset() {
 	clear(rq.pieces)
 	clear(rq.hits)
 	clear(rq.results)
-	pieces, hits, results, out := rq.pieces[:0], rq.hits[:0], rq.results[:0], rq.out[:0]
+	pieces, members, hits, results, out := rq.pieces[:0], rq.members[:0], rq.hits[:0], rq.results[:0], rq.out[:0]
 	if cap(hits) > 128 { // some 100 KiB; a rare large batch is not worth keeping
 		pieces, hits, results, out = nil, nil, nil, nil
 	}
-	*rq = request{raw: rq.raw, plain: rq.plain, pieces: pieces, hits: hits, results: results, out: out}
+	if cap(members) > 256 {
+		members = nil
+	}
+	*rq = request{raw: rq.raw, plain: rq.plain, pieces: pieces, members: members, hits: hits, results: results, head: rq.head[:0], out: out}
 }
 
 // decoder turns one event, which is valid JSON and an object, into a hit.
@@ -79,20 +89,18 @@ func (rq *request) reset() {
 type decoder func(rq *request, raw string, h *spoor.Hit) flaw
 
 // take is the way of every JSON protocol, from body to reply.
-func (s *Server) take(ctx *fasthttp.RequestCtx, door spoor.Door, decode decoder) {
-	rq := s.getRequest(ctx)
-	defer s.putRequest(rq)
-	origin := s.openCORS(ctx)
+func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
+	s.openCORS(rq)
 	body, reason := s.readBody(rq)
 	if reason == "" {
-		rq.key = headKey(ctx)
+		rq.key = headKey(rq.ctx)
 		reason = s.open(rq, body)
 	}
 	if reason == "" {
-		reason = s.admit(rq, origin, len(rq.pieces))
+		reason = s.admit(rq, len(rq.pieces))
 	}
 	if reason != "" {
-		s.refuse(ctx, reason)
+		s.refuse(rq.ctx, reason)
 		return
 	}
 	s.visitor(rq)
@@ -109,7 +117,7 @@ func (s *Server) take(ctx *fasthttp.RequestCtx, door spoor.Door, decode decoder)
 
 // admit finds the app by its key and asks whether it may send this much now.
 // An unknown key costs one look into memory.
-func (s *Server) admit(rq *request, origin string, events int) spoor.Reason {
+func (s *Server) admit(rq *request, events int) spoor.Reason {
 	if rq.key == "" {
 		rq.key = rq.envelope.key
 	}
@@ -132,11 +140,13 @@ func (s *Server) admit(rq *request, origin string, events int) spoor.Reason {
 		return spoor.ReasonClosed
 	}
 	rq.app = app
-	if origin != "" {
-		if !appAllows(app, origin) {
+	if len(rq.origin) > 0 {
+		if !appAllows(app, rq.origin) {
 			return reasonOrigin
 		}
-		allowOrigin(rq.ctx, origin)
+		if !rq.readable { // the app is newer than what openCORS knows
+			allowOrigin(rq.ctx, rq.origin)
+		}
 	}
 	if wait := s.buckets.take(app, events, s.opts.Now()); wait > 0 {
 		seconds := max(1, int(math.Ceil(wait.Seconds())))
@@ -149,9 +159,9 @@ func (s *Server) admit(rq *request, origin string, events int) spoor.Reason {
 // visitor reads what the request itself says about who sent it, once for all
 // its events.
 func (s *Server) visitor(rq *request) {
-	rq.ip, _ = s.client(rq.ctx)
-	rq.agent, _ = cut(strings.ToValidUTF8(string(rq.ctx.UserAgent()), ""), agentBytesMax)
-	rq.hints = headerHints(&rq.ctx.Request.Header)
+	var from sender
+	from, rq.head = s.senders.of(&rq.ctx.Request.Header, rq.head)
+	rq.agent, rq.hints = from.agent, from.hints
 }
 
 // decodePiece judges one event and appends its hit and its result.
@@ -174,6 +184,7 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: door, Received: rq.now})
 	h := &rq.hits[len(rq.hits)-1]
 	raw := string(p.raw)
+	rq.known = p.members
 	if f = decode(rq, raw, h); f.reason == "" {
 		f = rq.complete(h, raw)
 	}
@@ -184,6 +195,20 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 		rq.hits = rq.hits[:len(rq.hits)-1]
 	}
 	rq.results = append(rq.results, r)
+}
+
+// membersOf finds the members of the event being decoded, unless open has.
+func (rq *request) membersOf(raw string) []member {
+	if rq.known != nil {
+		return rq.known
+	}
+	rq.members = rq.members[:0]
+	for w := enter(raw); w.more(); {
+		w.quotedName()
+		w.value()
+		rq.members = append(rq.members, w.last)
+	}
+	return rq.members
 }
 
 // complete checks and fills what is the same for all protocols.

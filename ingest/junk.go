@@ -17,8 +17,25 @@ const junkLongest = 17 // not_authenticated
 // junk reports whether an id identifies nobody. An empty one does not count:
 // it is absent.
 func junk(id string) bool {
-	if strings.Trim(id, "0-") == "" && len(id) > 1 { // all-zero UUIDs and device ids
+	if id == "" {
+		return false
+	}
+	if (id[0] == '0' || id[0] == '-') && len(id) > 1 && strings.Trim(id, "0-") == "" { // all-zero UUIDs and device ids
 		return true
 	}
-	return id != "" && len(id) <= junkLongest && junkIDs[strings.ToLower(id)]
+	if len(id) > junkLongest {
+		return false
+	}
+	var lower [junkLongest]byte // strings.ToLower would allocate for most good ids
+	for i := range len(id) {
+		switch c := id[i]; {
+		case c >= 0x80: // the Kelvin sign is a k
+			return junkIDs[strings.ToLower(id)]
+		case c >= 'A' && c <= 'Z':
+			lower[i] = c + 'a' - 'A'
+		default:
+			lower[i] = c
+		}
+	}
+	return junkIDs[string(lower[:len(id)])]
 }

@@ -14,7 +14,7 @@ const keyBytesMax = 512
 // if none does. A key in the body counts only then: some senders mask it there.
 func headKey(ctx *fasthttp.RequestCtx) string {
 	h := &ctx.Request.Header
-	if auth := h.Peek("Authorization"); len(auth) > 0 && len(auth) <= 2*keyBytesMax {
+	if auth := h.PeekCanonical(headerAuthorization); len(auth) > 0 && len(auth) <= 2*keyBytesMax {
 		scheme, rest, _ := bytes.Cut(auth, []byte{' '})
 		rest = bytes.TrimSpace(rest)
 		switch {
@@ -26,10 +26,10 @@ func headKey(ctx *fasthttp.RequestCtx) string {
 			return trimKey(string(rest))
 		}
 	}
-	if k := trimKey(string(h.Peek("X-Write-Key"))); k != "" {
+	if k := trimKey(string(h.PeekCanonical(headerKey))); k != "" {
 		return k
 	}
-	if !bytes.ContainsRune(h.RequestURI(), '?') {
+	if bytes.IndexByte(h.RequestURI(), '?') < 0 {
 		return ""
 	}
 	for name, value := range ctx.QueryArgs().All() {

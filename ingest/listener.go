@@ -149,9 +149,27 @@ type conn struct {
 	counted bool // against the limit of its address
 	spoke   atomic.Bool
 	closed  atomic.Bool
+
+	// Of the goroutine that serves the connection; no other one reads.
+	readUntil time.Time
+	unset     bool // readUntil is not yet the socket's
+}
+
+// SetReadDeadline leaves the work to Read. fasthttp sets two deadlines for each
+// request, and the second is of no use where all of it came in one piece, as
+// most requests do; setting one takes 0.3 µs.
+func (n *conn) SetReadDeadline(t time.Time) error {
+	n.readUntil, n.unset = t, true
+	return nil
 }
 
 func (n *conn) Read(p []byte) (int, error) {
+	if n.unset {
+		if err := n.Conn.SetReadDeadline(n.readUntil); err != nil {
+			return 0, err
+		}
+		n.unset = false
+	}
 	k, err := n.Conn.Read(p)
 	if k > 0 {
 		n.s.counters.bytesIn.Add(uint64(k))

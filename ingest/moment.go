@@ -68,6 +68,9 @@ func parseUnix(text string) (ms int64, ok bool) {
 	if text == "" || text[0] != '-' && (text[0] < '0' || text[0] > '9') {
 		return 0, false
 	}
+	if strings.IndexByte(text, ':') >= 0 { // a time of day, and the error would cost two allocations
+		return 0, false
+	}
 	v, err := strconv.ParseFloat(text, 64)
 	if err != nil || math.IsInf(v, 0) || math.IsNaN(v) {
 		return 0, false

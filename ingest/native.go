@@ -4,12 +4,11 @@ import (
 	"net/netip"
 
 	"github.com/spoorhq/spoor"
-	"github.com/valyala/fasthttp"
 )
 
 // serveNative takes POST /hit. The fields are in the package comment.
-func (s *Server) serveNative(ctx *fasthttp.RequestCtx) {
-	s.take(ctx, spoor.DoorNative, decodeNative)
+func (s *Server) serveNative(rq *request) {
+	s.take(rq, spoor.DoorNative, decodeNative)
 }
 
 func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
@@ -19,8 +18,8 @@ func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
 	if rq.sentAt != "" {
 		sent, _ = parseMoment(rq.sentAt)
 	}
-	for w := enter(raw); w.more(); {
-		name, value := w.name(), w.value()
+	for _, m := range rq.membersOf(raw) {
+		name, value := m.in(raw)
 		switch name {
 		case "id":
 			rq.readID(&f, &h.ID, value, name)

@@ -132,6 +132,9 @@ func TestJunkIDs(t *testing.T) {
 			t.Errorf("%q is an id", id)
 		}
 	}
+	if kelvin := "un\u212anown"; !junk(kelvin) { // a k to strings.ToLower
+		t.Errorf("%q is no id", kelvin)
+	}
 }
 
 func TestDigest(t *testing.T) {

@@ -16,19 +16,20 @@ var gif, _ = base64.StdEncoding.DecodeString("R0lGODlhAQABAIAAAAAAAAAAACH5BAEAAA
 // servePixel takes GET /pixel.gif. It answers the image whatever happens, so
 // that no page or mail shows a broken one, with the status that is true. HEAD
 // checks the key and keeps nothing.
-func (s *Server) servePixel(ctx *fasthttp.RequestCtx) {
-	s.takePixel(ctx)
-	ctx.Response.Header.Set("Cache-Control", "no-store")
-	ctx.SetContentType("image/gif")
-	ctx.SetBody(gif)
+func (s *Server) servePixel(rq *request) {
+	s.takePixel(rq)
+	noStore.set(&rq.ctx.Response.Header)
+	rq.ctx.SetContentType("image/gif")
+	rq.ctx.SetBody(gif)
 }
 
-func (s *Server) takePixel(ctx *fasthttp.RequestCtx) {
-	rq := s.getRequest(ctx)
-	defer s.putRequest(rq)
-	origin := s.openCORS(ctx)
+var noStore = fixed("Cache-Control", "no-store")
+
+func (s *Server) takePixel(rq *request) {
+	ctx := rq.ctx
+	s.openCORS(rq)
 	rq.key = headKey(ctx)
-	if reason := s.admit(rq, origin, 1); reason != "" {
+	if reason := s.admit(rq, 1); reason != "" {
 		s.refuse(ctx, reason)
 		return
 	}

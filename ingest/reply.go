@@ -34,7 +34,7 @@ func (s *Server) refusedHead(ctx *fasthttp.RequestCtx, r *refusal, reason spoor.
 	h := &ctx.Response.Header
 	ctx.SetStatusCode(r.status)
 	h.SetContentType("application/json")
-	h.Set("X-Content-Type-Options", "nosniff")
+	noSniff.set(h)
 	h.Set("X-Spoor-Refused", string(reason))
 	if r.retry > 0 && len(h.Peek("Retry-After")) == 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retry))
@@ -64,7 +64,7 @@ func (s *Server) reply(rq *request) {
 	if kept {
 		ctx.SetStatusCode(fasthttp.StatusOK)
 		ctx.SetContentType("application/json")
-		ctx.Response.Header.Set("X-Content-Type-Options", "nosniff")
+		noSniff.set(&ctx.Response.Header)
 	} else {
 		s.refusedHead(ctx, &refusals[lookup(first.reason)], first.reason)
 	}

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"net/netip"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -12,7 +13,7 @@ import (
 type route struct {
 	methods string // for the Allow header; OPTIONS is answered for all intake paths
 	intake  bool   // pages may send here: CORS applies
-	serve   func(*Server, *fasthttp.RequestCtx)
+	serve   func(*Server, *request)
 }
 
 // routes is every path, without its trailing slash, which is optional
@@ -25,7 +26,7 @@ var routes = func() map[string]route {
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {
-		serve := func(s *Server, ctx *fasthttp.RequestCtx) { s.serveSegment(ctx, kind) }
+		serve := func(s *Server, rq *request) { s.serveSegment(rq, kind) }
 		for _, p := range paths {
 			m[p] = route{"POST, OPTIONS", true, serve}
 		}
@@ -40,11 +41,12 @@ var routes = func() map[string]route {
 	return m
 }()
 
-func (s *Server) route(ctx *fasthttp.RequestCtx) {
+// route hands a request of client to its protocol.
+func (s *Server) route(ctx *fasthttp.RequestCtx, client netip.Addr) {
 	r, ok := routes[string(bytes.TrimSuffix(ctx.Path(), []byte{'/'}))]
 	switch {
 	case !ok && s.opts.Fallback != nil:
-		s.serveFallback(ctx)
+		s.work(ctx, client, (*Server).serveFallback)
 	case !ok:
 		s.refuse(ctx, reasonNotFound)
 	case r.intake && ctx.IsOptions():
@@ -53,8 +55,15 @@ func (s *Server) route(ctx *fasthttp.RequestCtx) {
 		ctx.Response.Header.Set("Allow", r.methods)
 		s.refuse(ctx, reasonMethod)
 	default:
-		r.serve(s, ctx)
+		s.work(ctx, client, r.serve)
 	}
+}
+
+// work lends a request its memory while it is served.
+func (s *Server) work(ctx *fasthttp.RequestCtx, client netip.Addr, serve func(*Server, *request)) {
+	rq := s.getRequest(ctx, client)
+	defer s.putRequest(rq)
+	serve(s, rq)
 }
 
 func allows(methods string, m []byte) bool {
@@ -67,27 +76,25 @@ func allows(methods string, m []byte) bool {
 	return false
 }
 
-func (s *Server) serveRoot(ctx *fasthttp.RequestCtx) {
-	ctx.SetContentType("text/plain; charset=utf-8")
-	ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch.\n")
+func (s *Server) serveRoot(rq *request) {
+	rq.ctx.SetContentType("text/plain; charset=utf-8")
+	rq.ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch.\n")
 }
 
-func (s *Server) serveHealth(ctx *fasthttp.RequestCtx) {
-	ctx.SetContentType("text/plain; charset=utf-8")
-	ctx.SetBodyString("ok\n")
+func (s *Server) serveHealth(rq *request) {
+	rq.ctx.SetContentType("text/plain; charset=utf-8")
+	rq.ctx.SetBodyString("ok\n")
 }
 
 // serveFallback hands over with the body read, because a handler that knows
 // nothing of our limits would read a streamed body without any.
-func (s *Server) serveFallback(ctx *fasthttp.RequestCtx) {
-	rq := s.getRequest(ctx)
-	defer s.putRequest(rq)
+func (s *Server) serveFallback(rq *request) {
 	body, reason := s.readWhole(rq)
 	if reason != "" {
-		s.refuse(ctx, reason)
+		s.refuse(rq.ctx, reason)
 		return
 	}
-	ctx.Request.SetBodyRaw(body)
-	s.opts.Fallback(ctx)
-	ctx.Request.ResetBody() // the buffer goes back to the pool
+	rq.ctx.Request.SetBodyRaw(body)
+	s.opts.Fallback(rq.ctx)
+	rq.ctx.Request.ResetBody() // the buffer goes back to the pool
 }

@@ -4,13 +4,12 @@ import (
 	"strings"
 
 	"github.com/spoorhq/spoor"
-	"github.com/valyala/fasthttp"
 )
 
 // serveSegment takes the Segment-shaped paths. Kind is what the path says;
 // KindNone leaves it to each event's type.
-func (s *Server) serveSegment(ctx *fasthttp.RequestCtx, kind spoor.Kind) {
-	s.take(ctx, spoor.DoorSegment, func(rq *request, raw string, h *spoor.Hit) flaw {
+func (s *Server) serveSegment(rq *request, kind spoor.Kind) {
+	s.take(rq, spoor.DoorSegment, func(rq *request, raw string, h *spoor.Hit) flaw {
 		return decodeSegment(rq, raw, h, kind)
 	})
 }

@@ -24,6 +24,7 @@ type Server struct {
 	conns    *connections
 	buckets  buckets
 	origins  origins
+	senders  senders
 	counters counters
 	panicLog throttle
 	storeLog throttle
@@ -124,7 +125,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		}
 		defer s.conns.end(client)
 	}
-	s.route(ctx)
+	s.route(ctx, client)
 }
 
 // handleError answers what fasthttp could not parse.

@@ -300,7 +300,7 @@ func TestPendingIsNoSuccess(t *testing.T) {
 	}
 	var ctx fasthttp.RequestCtx
 	ctx.Request.SetRequestURI("/pixel.gif?k=k1")
-	s.route(&ctx)
+	s.route(&ctx, netip.Addr{})
 	if ctx.Response.StatusCode() != 503 {
 		t.Errorf("status %d", ctx.Response.StatusCode())
 	}
