@@ -47,8 +47,9 @@ func (m *minimiser) text(s string) string {
 	if harmless(s) {
 		return cutText(s, titleMax)
 	}
-	var out []byte // nil until something changes
-	done := 0      // s[:done] is in out
+	var out []byte
+	changed := false
+	done := 0 // s[:done] is in out
 	for start := 0; start < len(s); {
 		end := len(s)
 		if i := strings.IndexByte(s[start:], ' '); i >= 0 {
@@ -57,12 +58,12 @@ func (m *minimiser) text(s string) string {
 		if word := s[start:end]; word != "" {
 			if kept := m.word(word); kept != word {
 				out = append(append(out, s[done:start]...), kept...)
-				done = end
+				done, changed = end, true
 			}
 		}
 		start = end + 1
 	}
-	if out != nil {
+	if changed { // a first word that went altogether leaves out empty
 		s = string(append(out, s[done:]...))
 	}
 	return cutText(strings.TrimSpace(s), titleMax)
