@@ -18,6 +18,17 @@ type Report struct {
 	Apps, Profiles, Hits, Days int64
 	Found                      int64    // problems in all
 	Problems                   []string // the first hundred
+
+	progress func(*Report)
+}
+
+// progressEvery is the number of records between two calls of progress.
+const progressEvery = 1_000_000
+
+func (r *Report) count(n *int64) {
+	if *n++; *n%progressEvery == 0 && r.progress != nil {
+		r.progress(r)
+	}
 }
 
 func (r *Report) problem(format string, args ...any) {
@@ -31,10 +42,11 @@ func (r *Report) problem(format string, args ...any) {
 // roll-ups are a scan of the hits; identifiers point at living profiles and
 // back; stored = present + swept + erased; every event id points at its hit.
 //
-// It needs memory for each profile and event of one app at a time. An error
+// It needs memory for each profile and event of one app at a time. While it
+// works it calls progress, if that is not nil, every million records. An error
 // means that the store could not be read to the end.
-func (s *Store) Check() (*Report, error) {
-	r := new(Report)
+func (s *Store) Check(progress func(*Report)) (*Report, error) {
+	r := &Report{progress: progress}
 	err := s.view(func(db *pebble.DB) error {
 		snapshot := db.NewSnapshot()
 		defer snapshot.Close()
@@ -92,7 +104,7 @@ func (c *checker) bad(format string, args ...any) {
 
 func (c *checker) profiles() error {
 	return scan(c.db, key1(nil, prefixProfile, c.app.ID), func(key, value []byte) error {
-		c.report.Profiles++
+		c.report.count(&c.report.Profiles)
 		n := spoor.Number(be32(key[5:]))
 		st, err := readState(value)
 		if err != nil {
@@ -199,7 +211,7 @@ func (c *checker) hits() error {
 			}
 			day, sum = h.Day, newDaySum()
 		}
-		c.report.Hits++
+		c.report.count(&c.report.Hits)
 		return c.hit(sum, &h, key, value)
 	})
 	if err == nil {

@@ -308,7 +308,7 @@ func TestUnreadableOperandIsKeptAndReported(t *testing.T) {
 				}); err != nil {
 					t.Fatal(err)
 				}
-				r, err := s.Check()
+				r, err := s.Check(nil)
 				if err != nil {
 					t.Fatal(err)
 				}

@@ -208,7 +208,7 @@ func TestAgainstModel(t *testing.T) {
 			}
 		}
 		compare(rt, s, app, m)
-		r, err := s.Check()
+		r, err := s.Check(nil)
 		if err != nil || r.Found > 0 {
 			rt.Fatalf("check: %v %v", err, r.Problems)
 		}

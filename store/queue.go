@@ -125,6 +125,16 @@ func (q *queue) close(err error) {
 	q.filled.Broadcast()
 }
 
+// refuse answers what is lined up with err, where no writer will.
+func (q *queue) refuse(err error) {
+	for rs := q.take(nil); len(rs) > 0; rs = q.take(nil) {
+		for _, r := range rs {
+			r.err = err
+			r.done <- struct{}{}
+		}
+	}
+}
+
 func (q *queue) fill() (bytes int64, waiting int) {
 	q.mu.Lock()
 	defer q.mu.Unlock()

@@ -22,6 +22,16 @@ func (s *Store) view(f func(db *pebble.DB) error) error {
 	return f(s.db)
 }
 
+// still is view of one moment. Who follows merges needs it: between two reads a
+// profile could become part of another, and be found under neither number.
+func (s *Store) still(f func(db pebble.Reader) error) error {
+	return s.view(func(db *pebble.DB) (err error) {
+		snapshot := db.NewSnapshot()
+		defer func() { err = errors.Join(err, snapshot.Close()) }()
+		return f(snapshot)
+	})
+}
+
 func parseNumber(value []byte) (n spoor.Number, err error) {
 	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
 		if tag == identNumber {
@@ -60,7 +70,7 @@ func person(db pebble.Reader, app spoor.AppID, n spoor.Number) (spoor.Number, er
 // Profile reads a profile by its number, or by a former number of it; nil if
 // there is none.
 func (s *Store) Profile(app spoor.AppID, n spoor.Number) (p *spoor.Profile, err error) {
-	err = s.view(func(db *pebble.DB) error {
+	err = s.still(func(db pebble.Reader) error {
 		secret, err := readSalt(db, app)
 		if err != nil {
 			return err
@@ -108,7 +118,7 @@ func (s *Store) ProfileByID(app spoor.AppID, publicID int64) (*spoor.Profile, er
 // PublicID is the public id of a profile, of the person it was merged into
 // where it is a former number; also of one that is gone.
 func (s *Store) PublicID(app spoor.AppID, n spoor.Number) (id int64) {
-	err := s.view(func(db *pebble.DB) error {
+	err := s.still(func(db pebble.Reader) error {
 		secret, err := readSalt(db, app)
 		if err != nil {
 			return err
@@ -229,7 +239,7 @@ func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *s
 // newest day first and newest first within a day. The hit owns its memory. An
 // error of fn ends it and is returned.
 func (s *Store) Hits(app spoor.AppID, n spoor.Number, fn func(*spoor.Hit) error) error {
-	return s.view(func(db *pebble.DB) error {
+	return s.still(func(db pebble.Reader) error {
 		n, err := person(db, app, n)
 		if err != nil {
 			return err
@@ -271,7 +281,7 @@ func (s *Store) Hits(app spoor.AppID, n spoor.Number, fn func(*spoor.Hit) error)
 }
 
 // newestFirst walks several runs of hits backwards at once, by time.
-func newestFirst(db *pebble.DB, prefixes [][]byte, fn func(*spoor.Hit) error) (err error) {
+func newestFirst(db pebble.Reader, prefixes [][]byte, fn func(*spoor.Hit) error) (err error) {
 	its := make([]*pebble.Iterator, 0, len(prefixes))
 	defer func() {
 		for _, it := range its {

@@ -79,6 +79,7 @@ func (s *Store) reopen() {
 	for {
 		select {
 		case <-s.stop:
+			s.queue.refuse(spoor.ErrClosed) // there is no writer to take them
 			close(s.done)
 			return
 		case <-tick.C:

@@ -66,7 +66,7 @@ func check(t testing.TB, s *Store) {
 	if s.db == nil { // closed by the test
 		return
 	}
-	r, err := s.Check()
+	r, err := s.Check(nil)
 	if err != nil {
 		t.Errorf("check: %v", err)
 		return

@@ -307,7 +307,7 @@ func readChunks(db pebble.Reader, prefix []byte) (*roaring.Bitmap, error) {
 
 // lingerFrom is the number of requests in a group from which on the writer
 // waits a moment before it builds the next.
-const lingerFrom = 24
+const lingerFrom = 8
 
 // run is the writer's goroutine. It ends when the queue is closed and empty.
 func (w *writer) run(groups chan<- *group) {

@@ -74,7 +74,9 @@ func (c *checkCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	report, err := st.Check()
+	report, err := st.Check(func(r *store.Report) {
+		fmt.Fprintf(os.Stderr, "%d profiles, %d hits so far, %d problems\n", r.Profiles, r.Hits, r.Found)
+	})
 	if closed := st.Close(); err == nil {
 		err = closed
 	}
