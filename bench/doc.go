@@ -1,0 +1,37 @@
+// Command bench measures spoor as a user runs it: the real program, built and
+// started in a process of its own, under traffic whose every acknowledged
+// event is looked for afterwards.
+//
+//	go run ./bench                    all kinds of traffic, some minutes
+//	go run ./bench -only model        one of them
+//	go run ./bench -long              batches for a minute, five minutes to see memory grow
+//	go run ./bench -cpuprofile FILE   where the server's time goes
+//	go test ./bench -run '^$' -bench Records -benchtime 1x
+//
+// It prints the machine, rates, latencies, CPU, memory and disk as Markdown.
+// model.go describes the traffic, scenario.go what is measured and the targets.
+//
+// # How to read it
+//
+// Client and server share the cores, in a closed loop: each connection sends
+// its next request when it has read the last reply, so latency is that of a
+// saturated server, and a slow one is sent less. The ratio compares with a
+// bare fasthttp handler that answers 204 to the same requests. Both are
+// measured in turn, in short rounds, and spoor stands still (SIGSTOP) while
+// the other runs; the ratio is the median of the rounds. CPU is that of the
+// server during its rounds and includes compactions that ran then. Bytes of
+// tables a hit are measured after the log went into tables, and before most
+// compactions; bytes on disk include logs whose space is taken in advance.
+//
+// # The ledger
+//
+// The id of an event says which stream sent it and as which of its events, so
+// the ledger is one byte an event. After the run the stopped store is read:
+// what was acknowledged must be there once, nothing else may be, and the
+// store's own check must find nothing. Anything else makes bench fail.
+//
+// # Caveats
+//
+// Linux only: it reads /proc. Figures of a busy machine are worth little; it
+// says when it is one. No test here depends on time.
+package main

@@ -1,0 +1,181 @@
+package main
+
+import (
+	"errors"
+	"flag"
+	"fmt"
+	"math/rand/v2"
+	"os"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// options are the flags.
+type options struct {
+	seconds, connections int
+	only                 string
+	long                 bool
+	dir                  string
+	cpuProfile           string
+}
+
+func main() {
+	var err error
+	switch {
+	case len(os.Args) == 2 && os.Args[1] == commandBare:
+		err = serveBare()
+	case len(os.Args) == 4 && os.Args[1] == commandWired:
+		err = serveWired(os.Args[2], os.Args[3])
+	default:
+		err = measure(readFlags())
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "bench:", err)
+		os.Exit(1)
+	}
+}
+
+func readFlags() options {
+	var o options
+	names := make([]string, 0, len(scenarios)+1)
+	for _, s := range append(slices.Clone(scenarios), growth) {
+		names = append(names, s.name)
+	}
+	flag.IntVar(&o.seconds, "seconds", 10, "how long each kind of traffic is sent")
+	flag.IntVar(&o.connections, "connections", 512, "connections, each with one request at a time")
+	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", "))
+	flag.BoolVar(&o.long, "long", false, "batches for a minute, and five minutes to see whether memory grows")
+	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
+	flag.Parse()
+	return o
+}
+
+func (o options) validate() error {
+	var errs []error
+	if o.seconds < 1 || o.seconds > 3600 {
+		errs = append(errs, fmt.Errorf("-seconds is %d; it must be from 1 to 3600", o.seconds))
+	}
+	if limit := 1 << streamBits; o.connections < 1 || o.connections > limit {
+		errs = append(errs, fmt.Errorf("-connections is %d; it must be from 1 to %d", o.connections, limit))
+	}
+	if flag.NArg() > 0 {
+		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
+	}
+	return errors.Join(errs...)
+}
+
+// chosen are the scenarios to run.
+func (o options) chosen() ([]scenario, error) {
+	all := slices.Clone(scenarios)
+	if o.long || o.only != "" {
+		all = append(all, growth)
+	}
+	if o.only == "" {
+		return all, nil
+	}
+	var some []scenario
+	for _, name := range strings.Split(o.only, ",") {
+		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("there is no traffic %q; see -help", name)
+		}
+		some = append(some, all[i])
+	}
+	return some, nil
+}
+
+func measure(o options) (err error) {
+	if err := o.validate(); err != nil {
+		return err
+	}
+	list, err := o.chosen()
+	if err != nil {
+		return err
+	}
+	b := &bench{options: o}
+	if b.work, err = workDir(o.dir); err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
+	if b.self, err = os.Executable(); err != nil {
+		return fmt.Errorf("cannot find this program: %w", err)
+	}
+	if o.cpuProfile != "" {
+		return b.profile(o.cpuProfile)
+	}
+	if b.binary, err = build(b.work); err != nil {
+		return err
+	}
+	m, err := describeMachine(b.work, b.binary)
+	if err != nil {
+		return err
+	}
+	fmt.Print(m)
+	if b.bare, err = startProcess(nil, b.self, commandBare); err != nil {
+		return err
+	}
+	defer b.bare.kill()
+	return b.runAll(list)
+}
+
+// runAll runs the scenarios and prints the report. A ledger that does not add
+// up is an error.
+func (b *bench) runAll(list []scenario) error {
+	fmt.Printf("%d connections in a closed loop, client and server share the cores; traffic as bench/model.go describes it\n", b.connections)
+	var rows []*outcomeRow
+	dirty := false
+	for _, s := range list {
+		fmt.Fprintf(os.Stderr, "measuring %s …\n", s.title)
+		row, err := b.run(s)
+		if err != nil {
+			return fmt.Errorf("cannot measure %s: %w", s.title, err)
+		}
+		dirty = dirty || !row.audit.clean()
+		rows = append(rows, row)
+	}
+	report(os.Stdout, rows)
+	if dirty {
+		return errors.New("the ledger does not add up: see above")
+	}
+	return nil
+}
+
+// profile runs the model's mix against a server that profiles itself.
+func (b *bench) profile(path string) error {
+	server, err := startProcess(nil, b.self, commandWired, b.work, path)
+	if err != nil {
+		return err
+	}
+	defer server.kill()
+	salt := rand.Uint64()
+	t := newTraffic(salt, []string{demoKey}, doorHit, doorArray)
+	streams := make([]*stream, b.connections)
+	for i := range streams {
+		streams[i] = newStream(i, salt, 1, population/b.connections)
+	}
+	book := newLedger(salt, len(streams))
+	first := load{address: server.collector, door: doorArray, batch: batchEvents, connections: min(b.connections, batchConnections)}
+	if _, err := first.run(t, streams, book); err != nil {
+		return err
+	}
+	if err := server.signal(syscall.SIGUSR1); err != nil {
+		return fmt.Errorf("cannot start the profile: %w", err)
+	}
+	began := server.cpu()
+	got, err := load{
+		address: server.collector, door: doorHit, batch: 1, connections: b.connections, duration: time.Duration(b.seconds) * time.Second,
+	}.run(t, streams, book)
+	if err != nil {
+		return err
+	}
+	used := server.cpu() - began
+	if err := server.stop(); err != nil {
+		return err
+	}
+	fmt.Printf("%s hits/s, p50 %s, p99 %s, %.3f s of CPU per 1,000 hits; look at it with: go tool pprof -http : %s\n",
+		thousands(int64(got.perSecond())), round(got.percentile(50)), round(got.percentile(99)), used.Seconds()*1000/float64(max(got.events, 1)), path)
+	return nil
+}

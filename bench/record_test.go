@@ -1,0 +1,394 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/batchrepr"
+	"github.com/cockroachdb/pebble/v2/bloom"
+	"github.com/cockroachdb/pebble/v2/record"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"google.golang.org/protobuf/encoding/protowire"
+
+	"github.com/spoorhq/spoor/store"
+)
+
+// BenchmarkRecords writes the store's records into Pebble in several ways and
+// tells what each costs: bytes/hit in the tables once all is compacted, CPU
+// time of all work on them, and hits/s while every group is synced. Run it on
+// a disk, each variant once (SPOOR_BENCH_DIR chooses another place):
+//
+//	go test ./bench -run '^$' -bench Records -benchtime 1x
+//
+// The records are real: hits of the model's mix go through the real stages,
+// and the batches are read back from the write-ahead logs that the store
+// wrote. What writes them again is Pebble alone with the store's options, one
+// goroutine, one sync per group. It folds less work than the store: of two
+// operands of a profile or a count it keeps the longer one, which has about
+// the size of their sum; bitmaps it unites. Read hits/s as a comparison of the
+// variants, not as the store's speed.
+func BenchmarkRecords(b *testing.B) {
+	dir, err := workDir(os.Getenv("SPOOR_BENCH_DIR"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.Cleanup(func() {
+		if err := os.RemoveAll(dir); err != nil {
+			b.Error(err)
+		}
+	})
+	log := captureRecords(b, dir)
+	for _, v := range recordVariants {
+		b.Run(v.name, func(b *testing.B) {
+			for i := 0; b.Loop(); i++ {
+				v.replay(b, filepath.Join(dir, fmt.Sprint(v.name, i)), log)
+			}
+		})
+	}
+}
+
+// recordVariant is one way to keep the records.
+type recordVariant struct {
+	name        string
+	without     string // prefixes of keys that are left out
+	compression pebble.DBCompressionSettings
+	block       int
+	noFilters   bool
+}
+
+var recordVariants = []recordVariant{
+	{name: "full", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "without-E", without: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "without-P", without: "P", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "without-B", without: "BL", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "without-C", without: "C", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "without-I", without: "I", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "H-alone", without: "EPBLCIWNDA", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "compression-none", compression: pebble.DBCompressionNone, block: 32 << 10},
+	{name: "compression-fastest", compression: pebble.DBCompressionFastest, block: 32 << 10},
+	{name: "compression-good", compression: pebble.DBCompressionGood, block: 32 << 10},
+	{name: "block-4KiB", compression: pebble.DBCompressionBalanced, block: 4 << 10},
+	{name: "block-64KiB", compression: pebble.DBCompressionBalanced, block: 64 << 10},
+	{name: "no-filters", compression: pebble.DBCompressionBalanced, block: 32 << 10, noFilters: true},
+}
+
+// recordLog is what a store wrote: whole batches, in order.
+type recordLog struct {
+	batches [][]byte
+	hits    int
+	kinds   map[byte]int // records by prefix
+}
+
+const (
+	recordStreams  = 32
+	recordRequests = 64 // per stream, of batchEvents hits each
+)
+
+// captureRecords sends hits through the stages and reads the logs of the store.
+func captureRecords(b *testing.B, dir string) *recordLog {
+	b.Helper()
+	kept := filepath.Join(dir, "logs")
+	if err := os.MkdirAll(kept, 0o700); err != nil {
+		b.Fatal(err)
+	}
+	data := filepath.Join(dir, "store")
+	st, err := store.Open(store.Options{Dir: data, FS: keepLogs{vfs.Default, kept}})
+	if err != nil {
+		b.Fatal(err)
+	}
+	feed(b, st)
+	if err := st.Close(); err != nil {
+		b.Fatal(err)
+	}
+	rest, err := filepath.Glob(filepath.Join(data, "db", "*.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	for _, path := range rest {
+		if err := os.Rename(path, filepath.Join(kept, filepath.Base(path))); err != nil {
+			b.Fatal(err)
+		}
+	}
+	log := &recordLog{kinds: map[byte]int{}}
+	names, err := filepath.Glob(filepath.Join(kept, "*.log"))
+	if err != nil {
+		b.Fatal(err)
+	}
+	slices.Sort(names) // numbers of one width
+	for _, path := range names {
+		if err := log.read(path); err != nil {
+			b.Fatal(err)
+		}
+	}
+	log.hits = log.kinds['H']
+	b.Logf("%d hits in %d groups; records per hit by prefix: %s", log.hits, len(log.batches), log.perHit())
+	return log
+}
+
+// keepLogs keeps a second name of every write-ahead log that goes.
+type keepLogs struct {
+	vfs.FS
+	into string
+}
+
+func (k keepLogs) Remove(name string) error {
+	if strings.HasSuffix(name, ".log") {
+		if err := k.FS.Rename(name, filepath.Join(k.into, filepath.Base(name))); err != nil {
+			return err
+		}
+		return nil
+	}
+	return k.FS.Remove(name)
+}
+
+// feed sends the same number of hits each time.
+func feed(b *testing.B, st *store.Store) {
+	b.Helper()
+	collector, err := wire(st)
+	if err != nil {
+		b.Fatal(err)
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		b.Fatal(err)
+	}
+	served := make(chan error, 1)
+	go func() { served <- collector.Serve(ln) }()
+	tr := newTraffic(1, []string{demoKey}, doorArray)
+	book := newLedger(1, recordStreams)
+	errs := make([]error, recordStreams)
+	var wait sync.WaitGroup
+	for i := range errs {
+		w := &worker{
+			load:    load{address: ln.Addr().String(), door: doorArray, batch: batchEvents, duration: 1},
+			traffic: tr, stream: newStream(i, 1, 1, 0), ledger: book,
+		}
+		wait.Go(func() {
+			errs[i] = w.dial()
+			for n := 0; n < recordRequests && errs[i] == nil; n++ {
+				w.prepare(time.Now())
+				var status int
+				if status, errs[i] = w.exchange(); errs[i] == nil && status != 200 {
+					errs[i] = fmt.Errorf("the collector answered %d", status)
+				}
+			}
+			w.close()
+		})
+	}
+	wait.Wait()
+	if err := errors.Join(append(errs, collector.Shutdown(context.Background()), <-served)...); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// read appends the batches of one log. Its end is where no record follows.
+func (l *recordLog) read(path string) error {
+	number, err := strconv.ParseUint(strings.TrimSuffix(filepath.Base(path), ".log"), 10, 64)
+	if err != nil {
+		return err
+	}
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	for r := numbered(record.NewReader, bytes.NewReader(text), number); ; {
+		one, err := r.Next()
+		if err == nil {
+			var repr []byte
+			if repr, err = io.ReadAll(one); err == nil {
+				l.count(repr)
+				l.batches = append(l.batches, repr)
+				continue
+			}
+		}
+		if errors.Is(err, io.EOF) || record.IsInvalidRecord(err) {
+			return nil
+		}
+		return err
+	}
+}
+
+// numbered calls a function whose second parameter has a type that Pebble
+// does not let others name.
+func numbered[N ~uint64](open func(io.Reader, N) *record.Reader, r io.Reader, number uint64) *record.Reader {
+	return open(r, N(number))
+}
+
+func (l *recordLog) count(repr []byte) {
+	for r := batchrepr.Read(repr); ; {
+		_, key, _, ok, err := r.Next()
+		if !ok || err != nil {
+			return
+		}
+		if len(key) > 0 {
+			l.kinds[key[0]]++
+		}
+	}
+}
+
+func (l *recordLog) perHit() string {
+	var b strings.Builder
+	for _, prefix := range []byte("HEPBLCIW") {
+		fmt.Fprintf(&b, " %c %.2f", prefix, float64(l.kinds[prefix])/float64(l.hits))
+	}
+	return b.String()
+}
+
+// replay writes the log into a new database and reports what it came to.
+func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
+	options := &pebble.Options{
+		Merger: roughMerger, FormatMajorVersion: pebble.FormatNewest, Logger: quiet{},
+		CacheSize: 64 << 20, MemTableSize: 32 << 20, MemTableStopWritesThreshold: 4,
+		L0CompactionThreshold: 4, L0StopWritesThreshold: 24, BytesPerSync: 1 << 20,
+		CompactionConcurrencyRange: func() (int, int) { return 1, 2 },
+	}
+	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return v.compression })
+	for i := range options.Levels {
+		options.Levels[i].BlockSize = v.block
+		if !v.noFilters {
+			options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
+		}
+	}
+	db, err := pebble.Open(dir, options)
+	if err != nil {
+		b.Fatal(err)
+	}
+	began, cpu := time.Now(), ownCPU(b)
+	for _, repr := range log.batches {
+		batch := db.NewBatch()
+		if err := v.copy(batch, repr); err != nil {
+			b.Fatal(err)
+		}
+		if err := batch.Commit(pebble.Sync); err != nil {
+			b.Fatal(err)
+		}
+	}
+	written := time.Since(began)
+	err = errors.Join(db.Flush(), db.Compact(context.Background(), []byte{0}, []byte{0xff}, false))
+	if err != nil {
+		b.Fatal(err)
+	}
+	cpu = ownCPU(b) - cpu
+	m := db.Metrics().Total()
+	b.ReportMetric(float64(m.TablesSize)/float64(log.hits), "bytes/hit")
+	b.ReportMetric(float64(log.hits)/written.Seconds(), "hits/s")
+	b.ReportMetric(float64(cpu.Microseconds())/float64(log.hits), "cpu-µs/hit")
+	b.ReportMetric(0, "ns/op") // says nothing beside the two
+	if err := errors.Join(db.Close(), os.RemoveAll(dir)); err != nil {
+		b.Fatal(err)
+	}
+}
+
+// ownCPU is the CPU time that this process has used.
+func ownCPU(b *testing.B) time.Duration {
+	b.Helper()
+	var u syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
+		b.Fatal(err)
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
+}
+
+// copy takes over the records that the variant keeps.
+func (v *recordVariant) copy(batch *pebble.Batch, repr []byte) error {
+	for r := batchrepr.Read(repr); ; {
+		kind, key, value, ok, err := r.Next()
+		if !ok || err != nil {
+			return err
+		}
+		if len(key) == 0 || strings.IndexByte(v.without, key[0]) >= 0 {
+			continue
+		}
+		switch kind {
+		case pebble.InternalKeyKindSet:
+			err = batch.Set(key, value, nil)
+		case pebble.InternalKeyKindMerge:
+			err = batch.Merge(key, value, nil)
+		case pebble.InternalKeyKindDelete:
+			err = batch.Delete(key, nil)
+		}
+		if err != nil {
+			return err
+		}
+	}
+}
+
+type quiet struct{}
+
+func (quiet) Infof(string, ...any)         {}
+func (quiet) Errorf(f string, args ...any) { fmt.Fprintf(os.Stderr, f+"\n", args...) }
+func (quiet) Fatalf(f string, args ...any) { panic(fmt.Sprintf(f, args...)) }
+
+// roughMerger gives results of the right size without knowing the formats; see
+// BenchmarkRecords.
+var roughMerger = &pebble.Merger{
+	Name: "bench",
+	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
+		m := &roughValue{bitmap: len(key) > 0 && (key[0] == 'B' || key[0] == 'L')}
+		return m, m.MergeNewer(value)
+	},
+}
+
+type roughValue struct {
+	bitmap bool
+	sum    *roaring.Bitmap
+	value  []byte
+}
+
+func (m *roughValue) MergeNewer(value []byte) error {
+	if !m.bitmap {
+		if len(value) > len(m.value) {
+			m.value = slices.Clone(value)
+		}
+		return nil
+	}
+	if m.sum == nil {
+		m.sum = roaring.New()
+	}
+	for b := value[min(2, len(value)):]; len(b) > 0; { // behind version and key id
+		tag, kind, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		if tag == 1 && kind == protowire.BytesType {
+			raw, _ := protowire.ConsumeBytes(b)
+			one := roaring.New()
+			if err := one.UnmarshalBinary(raw); err != nil {
+				return err
+			}
+			m.sum.Or(one)
+		}
+		if n = protowire.ConsumeFieldValue(tag, kind, b); n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+func (m *roughValue) MergeOlder(value []byte) error { return m.MergeNewer(value) }
+
+func (m *roughValue) Finish(bool) ([]byte, io.Closer, error) {
+	if !m.bitmap {
+		return m.value, nil, nil
+	}
+	m.sum.RunOptimize()
+	raw, err := m.sum.ToBytes()
+	return protowire.AppendBytes(protowire.AppendTag([]byte{1, 0}, 1, protowire.BytesType), raw), nil, err
+}

@@ -1,0 +1,118 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/netip"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"runtime/pprof"
+	"syscall"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/spoorhq/spoor/enrich"
+	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/store"
+	"github.com/valyala/fasthttp"
+)
+
+// The helpers that run in processes of their own are this program under
+// another first argument. Each prints the address on which it listens, and
+// ends with a signal.
+const (
+	commandBare  = "bare-server"
+	commandWired = "wired-server" // DIR PROFILE
+)
+
+// memoryBytes is the default of spoor serve.
+const memoryBytes = 400 << 20
+
+// demoKey is write key and name of the open app of serve --demo.
+const demoKey = "demo"
+
+// serveBare answers 204 to everything: what HTTP itself costs.
+func serveBare() error {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	fmt.Printf("collector=%s\n", ln.Addr())
+	server := &fasthttp.Server{Handler: func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(fasthttp.StatusNoContent) }}
+	go func() {
+		<-ctx.Done()
+		ln.Close()
+	}()
+	if err := server.Serve(ln); err != nil && ctx.Err() == nil {
+		return fmt.Errorf("cannot serve: %w", err)
+	}
+	return nil
+}
+
+// serveWired is what spoor serve --demo wires for writing. From SIGUSR1 on it
+// takes a profile of its CPU time, which the real program does not offer.
+func serveWired(dir, profile string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	begin := make(chan os.Signal, 1)
+	signal.Notify(begin, syscall.SIGUSR1)
+	debug.SetMemoryLimit(memoryBytes)
+	st, err := store.Open(store.Options{Dir: dir})
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	collector, err := wire(st)
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	fmt.Printf("collector=%s\n", ln.Addr())
+	served := make(chan error, 1)
+	go func() { served <- collector.Serve(ln) }()
+	select {
+	case <-begin:
+		err = profileUntil(ctx, profile)
+	case <-ctx.Done():
+	}
+	return errors.Join(err, collector.Shutdown(context.Background()), <-served)
+}
+
+// wire puts the stages together, with the demo app.
+func wire(st *store.Store) (*ingest.Server, error) {
+	now := time.Now().UnixMilli()
+	settings := spoor.DefaultSettings("UTC")
+	settings.EventsPerMinute, settings.TrustSender = 0, true
+	if _, err := st.CreateApp(&spoor.App{
+		Name: demoKey, Created: now, Settings: settings, Keys: []spoor.WriteKey{{Key: demoKey, Created: now}},
+	}); err != nil {
+		return nil, err
+	}
+	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st})
+	if err != nil {
+		return nil, err
+	}
+	return ingest.New(ingest.Options{Sink: enricher, Apps: st, TrustedProxies: []netip.Prefix{netip.MustParsePrefix(loopback)}})
+}
+
+func profileUntil(ctx context.Context, path string) (err error) {
+	f, err := os.Create(path)
+	if err != nil {
+		return fmt.Errorf("cannot write the profile: %w", err)
+	}
+	defer func() { err = errors.Join(err, f.Close()) }()
+	if err := pprof.StartCPUProfile(f); err != nil {
+		return fmt.Errorf("cannot start the profile: %w", err)
+	}
+	defer pprof.StopCPUProfile()
+	<-ctx.Done()
+	return nil
+}
