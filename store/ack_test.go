@@ -90,9 +90,9 @@ func eventually(t testing.TB, what string, holds func() bool) {
 	}
 }
 
-// together makes the writer take several calls as one group, in their order:
+// asOneGroup makes the writer take several calls as one group, in their order:
 // it is held up until all of them have queued. It returns when all have.
-func together(t testing.TB, s *Store, calls ...func()) {
+func asOneGroup(t testing.TB, s *Store, calls ...func()) {
 	t.Helper()
 	held, release := make(chan struct{}), make(chan struct{})
 	var all sync.WaitGroup

@@ -222,7 +222,7 @@ func TestFiltersOverManyWeeks(t *testing.T) {
 		c.add(7 * 24 * time.Hour)
 	}
 	outcomes(t, s, append([]spoor.Hit(nil), all...)...)
-	again := func(when string, restart bool) {
+	again := func(when string) {
 		t.Helper()
 		for i := range all {
 			for _, h := range []spoor.Hit{all[i], all[len(all)-1-i]} {
@@ -232,7 +232,7 @@ func TestFiltersOverManyWeeks(t *testing.T) {
 			}
 		}
 	}
-	again("before the restart", false)
+	again("before the restart")
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -242,5 +242,18 @@ func TestFiltersOverManyWeeks(t *testing.T) {
 		write(t, s)
 		return s.Stats().FiltersReady
 	})
-	again("after the restart", true)
+	again("after the restart")
+	c.add(7 * 24 * time.Hour)
+	for range 10 { // weeks of which the oldest filters must go
+		outcomes(t, s, page(app, c, "visitor1", int(c.ms())))
+		c.add(7 * 24 * time.Hour)
+	}
+	if err := s.change(func(g *group) error {
+		if n := len(g.w.weeks); n > 4 {
+			t.Errorf("%d filters are in memory after ten more weeks", n)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
 }

@@ -224,10 +224,10 @@ func TestDamagedLogIsNeverSilent(t *testing.T) {
 		reopened       bool
 		small          bool // tables: logs are rotated, and the newest may be a spare
 	}{
-		{"a first log of one block", 10, 10, false, false},
+		{"a first log of one block", 11, 10, false, false},
 		{"a first log of many blocks", 40, 900, false, false},
 		{"a log of one block after a reopen", 10, 10, true, false},
-		{"a log of many blocks after a reopen", 40, 900, true, false},
+		{"a log of many blocks after a reopen", 41, 900, true, false},
 		{"logs that were rotated", 40, 4000, true, true},
 	} {
 		t.Run(tc.name, func(t *testing.T) {

@@ -490,7 +490,7 @@ func TestRequestsOfOneGroupSeeEachOther(t *testing.T) {
 				w := newTown(t)
 				tc.begin(w)
 				if calls := tc.calls(w); one {
-					together(t, w.s, calls...)
+					asOneGroup(t, w.s, calls...)
 				} else {
 					for _, call := range calls {
 						call()

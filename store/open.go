@@ -31,7 +31,7 @@ type Options struct {
 	QueueBytesMax int64 // of hits that wait for the writer; default 32 MiB
 	FilterBytes   int   // of each of the three filters, at most; default 16 MiB
 	CacheEntries  int   // identifiers and profiles that are remembered, each; default 100,000
-	ReserveBytes  int64 // free space below which the store goes read-only; default: 5 % of the disk, at most 512 MiB
+	ReserveBytes  int64 // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
 }
 
 func (o *Options) setDefaults() error {

@@ -35,8 +35,9 @@ func newSpaceGuard(o Options) *spaceGuard {
 	}
 	g.watched = true
 	if g.reserve == 0 {
-		// Memtables that are not flushed yet, their logs and the spare log.
-		g.reserve = max(min(512<<20, int64(disk.TotalBytes/20)), 8*int64(o.MemTableBytes))
+		// For memtables that are not flushed yet, their logs and the spare
+		// log, and for compactions, which write before they remove.
+		g.reserve = min(512<<20, int64(disk.TotalBytes/4))
 	}
 	return g
 }

@@ -56,23 +56,27 @@ func tell(h *spoor.Hit, ip string) [len(surroundings)]told {
 const tieDescribed = 1 << 63
 
 // describe records the surroundings of a hit where they differ from what is
-// recorded, unless a later hit has described the profile already.
+// recorded. A hit that is older than the latest that told some only fills what
+// is missing: what is recorded may have been repeated since, without a trace.
 func (g *group) describe(p *pending, h *spoor.Hit) error {
 	f := p.facts
 	if h.Consent != 0 {
 		g.consent(p, h)
-	}
-	if h.Time < f.described {
-		return nil
 	}
 	if !f.plain {
 		if err := g.lookAround(p); err != nil {
 			return err
 		}
 	}
-	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence, source: h.Door}
+	late := h.Time < f.described
+	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence}
+	before, told, wrote := f.around, false, false
 	for i, t := range tell(h, f.ipText(h.IP)) {
-		if !t.present || aroundHash(t.text) == f.around[i] {
+		if !t.present {
+			continue
+		}
+		told = true
+		if aroundHash(t.text) == f.around[i] || late && before.knows(i) {
 			continue
 		}
 		at.source = h.Door
@@ -80,15 +84,32 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 			at.source = spoor.DoorDerived
 		}
 		p.add.setOrRemove(surroundings[i], t.text, at)
-		f.around[i] = aroundHash(t.text)
+		f.around[i], wrote = aroundHash(t.text), true
 	}
-	f.described = h.Time
-	p.add.described = max(p.add.described, h.Time)
-	if !f.plain {
+	if told && !late {
+		f.described = h.Time
+		p.add.described = max(p.add.described, h.Time)
+	}
+	if !f.plain || late && wrote {
 		return g.lookAround(p)
 	}
 	return nil
 }
+
+// knows reports whether one of the surroundings, or another that is set
+// together with it, is recorded.
+func (a *around) knows(i int) bool {
+	for k := range a {
+		if setTogether[k] == setTogether[i] && a[k] != 0 {
+			return true
+		}
+	}
+	return false
+}
+
+// setTogether numbers what is set together: the device, the place, and the rest
+// each for itself.
+var setTogether = [len(surroundings)]int{0, 1, 0, 2, 2, 0, 3, 0, 0, 2, 4, 5}
 
 // lookAround refreshes what is remembered of the surroundings, after something
 // else than a description wrote one of them.

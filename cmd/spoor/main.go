@@ -78,7 +78,7 @@ type limitFlags struct {
 	WriteTimeout             time.Duration `help:"For a whole reply. [${default}]" default:"10s" env:"SPOOR_WRITE_TIMEOUT" placeholder:"TIME"`
 	IdleTimeout              time.Duration `help:"Between two requests of a connection. [${default}]" default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
 	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
-	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: 5 % of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
+	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: a quarter of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
 	MemoryBytes              int64         `help:"What the garbage collector aims to stay below. [${default}]" default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
 }
 
