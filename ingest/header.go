@@ -9,7 +9,6 @@ var (
 	headerAuthorization = []byte("Authorization")
 	headerKey           = []byte("X-Write-Key")
 	headerOrigin        = []byte("Origin")
-	headerForwarded     = []byte("X-Forwarded-For")
 
 	headerBrands          = []byte("Sec-Ch-Ua")
 	headerFullBrands      = []byte("Sec-Ch-Ua-Full-Version-List")

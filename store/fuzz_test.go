@@ -59,7 +59,13 @@ func sampleHit() spoor.Hit {
 func FuzzReadState(f *testing.F) {
 	f.Add(sampleState().appendTo(nil))
 	f.Add([]byte{valueVersion, valuePlain})
-	f.Fuzz(func(t *testing.T, value []byte) { twice(t, value, readState) })
+	f.Add((&state{regs: []register{{name: regConsentAnalytics, typ: spoor.TypeInt}}}).appendTo(nil))
+	f.Fuzz(func(t *testing.T, value []byte) {
+		twice(t, value, readState)
+		if s, err := readState(value); err == nil {
+			s.profile(1, 1, new(permutation)) // whatever decodes can be shown
+		}
+	})
 }
 
 func FuzzReadSet(f *testing.F) {

@@ -200,6 +200,14 @@ func (s *Store) ProfileCount(app spoor.AppID) (n int64, err error) {
 	return n, err
 }
 
+// choice reads a register of consent, which holds one digit.
+func choice(text string) spoor.Choice {
+	if len(text) != 1 {
+		return spoor.ChoiceUnknown
+	}
+	return spoor.Choice(text[0] - '0')
+}
+
 // profile makes the outside form of a state.
 func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *spoor.Profile {
 	p := &spoor.Profile{
@@ -224,9 +232,9 @@ func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *s
 		switch {
 		case r.typ == spoor.TypeNull || r.name == spoor.AttrUserID:
 		case r.name == regConsentAnalytics:
-			consent[0] = spoor.Choice(r.text[0] - '0')
+			consent[0] = choice(r.text)
 		case r.name == regConsentMarketing:
-			consent[1] = spoor.Choice(r.text[0] - '0')
+			consent[1] = choice(r.text)
 		default:
 			p.Attributes = append(p.Attributes, spoor.Attribute{Name: r.name, Type: r.typ, Text: r.text, Source: r.source, SetAt: r.time})
 		}

@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
 )
@@ -305,6 +306,32 @@ func (w *town) readOnce(how int, n spoor.Number) {
 			w.Errorf("walking: %v, %v", err, err2)
 		}
 		w.s.Stats()
+	}
+}
+
+// Goal: what reads a person in several steps sees one moment.
+// Method: a profile is merged away between two steps.
+func TestStillIsOneMoment(t *testing.T) {
+	w := newTown(t)
+	w.come("", "u")
+	q := w.come("k", "")
+	if err := w.s.still(func(db pebble.Reader) error {
+		n, err := person(db, w.app.ID, q)
+		if err != nil || n != q {
+			t.Errorf("profile %d leads to %d, %v", q, n, err)
+		}
+		if got := w.come("k", "u"); got != 1 {
+			t.Errorf("profile %d, want 1", got)
+		}
+		if st, err := readProfile(db, w.app.ID, n); err != nil || st.created == 0 {
+			t.Errorf("profile %d has gone in the midst: %v", n, err)
+		}
+		return nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if p := w.profile(q); p.Number != 1 {
+		t.Errorf("afterwards it leads to %d, want 1", p.Number)
 	}
 }
 
