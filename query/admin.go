@@ -197,7 +197,7 @@ func applySettings(s *spoor.Settings, values map[string]string, now time.Time) e
 	var errs fieldErrors
 	for name := range values {
 		if _, err := spoor.SettingByName(name); err != nil {
-			errs.add(name, "There is no such setting.")
+			errs.add(name, cut(err.Error(), 500))
 		}
 	}
 	for _, d := range spoor.SettingsTable {
