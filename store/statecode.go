@@ -248,7 +248,9 @@ func readRegisters(regs []register, b []byte) ([]register, error) {
 			}
 			return nil
 		})
-		regs = append(regs, r)
+		if r.name != "" { // else it is damaged, and no register
+			regs = append(regs, r)
+		}
 		return err
 	})
 	for i := first; i < len(regs); i++ {
