@@ -96,7 +96,7 @@ func missing(t testing.TB, s *Store, app spoor.AppID, ids []string) (n int) {
 // acknowledged before it was taken, and checked. The next life begins with one
 // of the copies. The seed is printed by a failure.
 func TestCrash(t *testing.T) {
-	const lives, copies = 20, 11
+	const lives, copies = 20, 10
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
 		if t.Failed() {
@@ -158,8 +158,8 @@ func crashLife(t *testing.T, c *clock, mem *vfs.MemFS, before []string, rng *ran
 	var copied *vfs.MemFS
 	for copy := range copies {
 		target := s.stats.groups.Load() + rng.Int64N(2)
-		for i := range 8 {
-			work <- copy*8 + i
+		for i := range 6 {
+			work <- copy*6 + i
 		}
 		eventually(t, "the store has worked", func() bool { return s.stats.groups.Load() >= target })
 		percent := []int{0, 50, 100}[rng.IntN(3)]

@@ -27,10 +27,10 @@ type Options struct {
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
 	MemTableBytes int   // default: a sixty-fourth of the disk, 1 MiB to 32 MiB
-	CacheBytes    int64 // of Pebble's block cache; default 64 MiB
+	CacheBytes    int64 // of Pebble's block cache; default 96 MiB
 	QueueBytesMax int64 // of hits that wait for the writer; default 32 MiB
 	FilterBytes   int   // of each of the three filters, at most; default 16 MiB
-	CacheEntries  int   // identifiers and profiles that are remembered, each; default 100,000
+	CacheEntries  int   // identifiers and profiles that are remembered, each; default 200,000
 	ReserveBytes  int64 // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
 }
 
@@ -56,13 +56,13 @@ func (o *Options) setDefaults() error {
 		}
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 64 << 20
+		o.CacheBytes = 96 << 20
 	}
 	if o.QueueBytesMax == 0 {
 		o.QueueBytesMax = 32 << 20
 	}
 	set(&o.FilterBytes, 16<<20)
-	set(&o.CacheEntries, 100_000)
+	set(&o.CacheEntries, 200_000)
 	if o.MemTableBytes == 0 {
 		o.MemTableBytes = 32 << 20
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
@@ -187,7 +187,7 @@ func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
 		BytesPerSync:                1 << 20,
 		CompactionConcurrencyRange:  func() (int, int) { return 1, 2 },
 	}
-	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionBalanced })
+	o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return pebble.DBCompressionFastest })
 	for i := range o.Levels {
 		o.Levels[i].BlockSize = 32 << 10
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)

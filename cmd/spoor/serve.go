@@ -37,7 +37,7 @@ func (c *serveCommand) Run() error {
 		debug.SetMemoryLimit(c.Limits.MemoryBytes)
 	}
 	if os.Getenv("GOGC") == "" { // the memory limit bounds the heap; collecting less often is cheaper below it
-		debug.SetGCPercent(300)
+		debug.SetGCPercent(200)
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
