@@ -1,5 +1,7 @@
 package spoor
 
+import "fmt"
+
 // Type is the type of an attribute's value.
 type Type uint8
 
@@ -121,6 +123,21 @@ func (p *Profile) Attribute(name string) Attribute {
 
 // Text is the text of an attribute, or empty.
 func (p *Profile) Text(name string) string { return p.Attribute(name).Text }
+
+// MisfitError refuses an Edit: a value does not convert to the type that the
+// attribute has had since its first value.
+type MisfitError struct {
+	Name string // of the attribute
+	Type Type   // it has; TypeNull: the app has as many attributes as it may
+}
+
+// Error tells what would be taken.
+func (e *MisfitError) Error() string {
+	if e.Type == TypeNull {
+		return fmt.Sprintf("cannot add attribute %q: the app has too many, or the name or value is too long", e.Name)
+	}
+	return fmt.Sprintf("cannot set attribute %q: it is of type %s, and the value does not convert", e.Name, e.Type)
+}
 
 // Edit creates or changes a profile without a hit: the REST API, an import.
 // It is no activity. With Number 0 the profile is found by UserID, then by

@@ -38,6 +38,9 @@ func (c *call) ownID() string {
 func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool, error) {
 	change.App, change.Door, change.At = c.app.ID, spoor.DoorREST, c.now.UnixMilli()
 	n, created, err := c.s.opt.Store.Edit(change)
+	if misfit := (*spoor.MisfitError)(nil); errors.As(err, &misfit) {
+		return nil, false, fieldError(cut(misfit.Name, 128), cut(misfit.Error(), 500))
+	}
 	if errors.Is(err, spoor.ErrTaken) {
 		return nil, false, fieldError(c.ownID(), "Another user has this id.")
 	}

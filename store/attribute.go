@@ -94,6 +94,34 @@ func (g *group) fit(a *appState, at *spoor.Attribute, receivedMs int64) (typ spo
 	return typ, text, ok
 }
 
+// misfit tells of the first attribute that fit would leave out. Somebody who
+// edits waits for an answer and can mend it; a hit's other attributes are worth
+// more than a refusal.
+func (a *appState) misfit(attrs []spoor.Attribute) error {
+	fresh := 0
+	for _, at := range attrs {
+		typ, known := spoor.Standard[at.Name]
+		if !known {
+			typ, known = a.defs[at.Name]
+		}
+		switch {
+		case at.Name == spoor.AttrUserID || at.Type == spoor.TypeNull:
+			continue
+		case at.Name == "" || at.Name[0] == 0 || len(at.Text) > attributeTextBytesMax:
+			return &spoor.MisfitError{Name: at.Name}
+		case !known:
+			if fresh++; len(a.defs)+fresh > attributesMax || len(at.Name) > attributeNameBytesMax {
+				return &spoor.MisfitError{Name: at.Name}
+			}
+			continue
+		}
+		if _, ok := convert(at.Type, at.Text, typ); !ok {
+			return &spoor.MisfitError{Name: at.Name, Type: typ}
+		}
+	}
+	return nil
+}
+
 // definition is an entry of the catalogue of custom attributes.
 type definition struct {
 	name   string
@@ -149,6 +177,9 @@ func convert(from spoor.Type, text string, to spoor.Type) (string, bool) {
 		}
 		return text, true
 	case spoor.TypeInt:
+		if n, err := strconv.ParseInt(text, 10, 64); err == nil { // above 2^53 a float would round
+			return strconv.FormatInt(n, 10), true
+		}
 		if f, err := strconv.ParseFloat(text, 64); err == nil && f == float64(int64(f)) && from != spoor.TypeBool {
 			return strconv.FormatInt(int64(f), 10), true
 		}

@@ -7,8 +7,8 @@ import (
 )
 
 // Edit creates or changes a profile and returns once the change is on disk.
-// It is no activity. Errors: spoor.ErrTaken, spoor.ErrNoProfile, and those of
-// a Sink.
+// It is no activity. Errors: spoor.ErrTaken, spoor.ErrNoProfile, a
+// *spoor.MisfitError, and those of a Sink.
 func (s *Store) Edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 	err = s.change(func(g *group) (err error) {
 		n, created, err = g.edit(e)
@@ -24,6 +24,9 @@ func (g *group) edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 	}
 	if a == nil || a.app.Closed {
 		return 0, false, fmt.Errorf("cannot edit a profile of app %d: the app takes no data", e.App)
+	}
+	if err := a.misfit(e.Attributes); err != nil {
+		return 0, false, err
 	}
 	g.touchApp(a)
 	p, err := g.editee(a, e)

@@ -665,3 +665,32 @@ func TestPublicIDs(t *testing.T) {
 		}
 	}
 }
+
+// Goal: an edit whose value does not fit its attribute is refused and changes
+// nothing; a hit with such a value is stored without it.
+func TestMisfits(t *testing.T) {
+	c := newClock()
+	s := open(t, testOptions(t, vfs.NewMem(), c))
+	app := newApp(t, s, "shop", "UTC")
+	set := func(typ spoor.Type, text string) error {
+		_, _, err := s.Edit(&spoor.Edit{App: app.ID, UserID: "u1", Door: spoor.DoorREST, At: c.ms(),
+			Attributes: []spoor.Attribute{{Name: "height", Type: typ, Text: text}, {Name: spoor.AttrFirstName, Type: spoor.TypeString, Text: text}}})
+		return err
+	}
+	if err := set(spoor.TypeInt, "170"); err != nil {
+		t.Fatal(err)
+	}
+	var misfit *spoor.MisfitError
+	if err := set(spoor.TypeFloat, "180.5"); !errors.As(err, &misfit) || misfit.Name != "height" || misfit.Type != spoor.TypeInt {
+		t.Errorf("a value that does not convert: %v", err)
+	}
+	h := page(app, c, "k1", 1)
+	h.UserID, h.Attributes = "u1", []spoor.Attribute{{Name: "height", Type: spoor.TypeString, Text: "tall"}}
+	if got := write(t, s, h); got[0].Outcome != spoor.Stored {
+		t.Errorf("hit: %v", got[0].Outcome)
+	}
+	p, err := s.Profile(app.ID, 1)
+	if err != nil || p.Text("height") != "170" || p.Text(spoor.AttrFirstName) != "170" {
+		t.Errorf("profile %+v, %v", p, err)
+	}
+}

@@ -11,7 +11,7 @@ import (
 )
 
 type appCommand struct {
-	Create appCreate `cmd:"" help:"Make an app; prints its write key."`
+	Create appCreate `cmd:"" help:"Make an app; prints its name, its zone and its first write key."`
 	List   appList   `cmd:"" help:"List the apps."`
 	Set    appSet    `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
 	Keys   appKeys   `cmd:"" help:"List, add, remove write keys, which senders use."`

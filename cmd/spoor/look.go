@@ -5,6 +5,7 @@ import (
 	"io"
 	"net/url"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spoorhq/spoor/store"
@@ -20,6 +21,9 @@ func (c *partitionsCommand) Run() error {
 	apps, err := listApps(cl)
 	if err != nil {
 		return err
+	}
+	if known := func(a appJSON) bool { return a.Name == c.App }; c.App != "" && !slices.ContainsFunc(apps, known) {
+		return fmt.Errorf("there is no app %q; list the apps with: spoor app list", c.App)
 	}
 	w := table("APP", "DAY", "HITS", "PROFILES", "BYTES", "STATE")
 	for _, a := range apps {

@@ -82,6 +82,23 @@ type limitFlags struct {
 	MemoryBytes              int64         `help:"What the garbage collector aims to stay below. [${default}]" default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
 }
 
+// check refuses limits that would let nothing in; the packages would take a
+// zero for their default.
+func (l *limitFlags) check() error {
+	for name, n := range map[string]int64{
+		"body-bytes-max": int64(l.BodyBytesMax), "inflated-bytes-max": int64(l.InflatedBytesMax), "in-flight-bytes-max": int64(l.InFlightBytesMax),
+		"events-max": int64(l.EventsMax), "event-bytes-max": int64(l.EventBytesMax), "json-depth-max": int64(l.JSONDepthMax),
+		"header-count-max": int64(l.HeaderCountMax), "header-bytes-max": int64(l.HeaderBytesMax), "connections-max": int64(l.ConnectionsMax),
+		"connections-per-address-max": int64(l.ConnectionsPerAddressMax), "read-timeout": int64(l.ReadTimeout), "write-timeout": int64(l.WriteTimeout),
+		"idle-timeout": int64(l.IdleTimeout), "queue-bytes-max": l.QueueBytesMax, "memory-bytes": l.MemoryBytes,
+	} {
+		if n <= 0 {
+			return fmt.Errorf("cannot use --%s %d: want more than 0; leave it out for the default", name, n)
+		}
+	}
+	return nil
+}
+
 type versionCommand struct{}
 
 func (versionCommand) Run() error {

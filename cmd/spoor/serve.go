@@ -32,6 +32,9 @@ const (
 //
 //	collector ─▶ ingest ─▶ enrich ─▶ store ◀─ query ◀─ read side, unix socket
 func (c *serveCommand) Run() error {
+	if err := c.Limits.check(); err != nil {
+		return err
+	}
 	log := newLog(c.Log)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.Limits.MemoryBytes)
