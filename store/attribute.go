@@ -39,6 +39,9 @@ func (g *group) apply(p *pending, attrs []spoor.Attribute, at stamp, receivedMs 
 		if attrs[i].Name == spoor.AttrUserID {
 			continue // an identifier, not an attribute
 		}
+		if p.facts.outdated(attrs[i].Name, at.time) {
+			continue
+		}
 		if typ, text, ok := g.fit(p.app, &attrs[i], receivedMs); ok {
 			p.add.set(attrs[i].Name, typ, text, at)
 		} else {

@@ -33,7 +33,7 @@ func twice[T encoder](t *testing.T, value []byte, read func([]byte) (T, error)) 
 func sampleState() *state {
 	s := &state{
 		created: 1000, updated: 3000, firstSeen: 1000, lastSeen: 2500, opened: 5, views: 3, events: 2, visits: 1,
-		visitStart: 1000, visitLast: 2500, described: 2500, days: []spoor.Day{-3, 0, 20000},
+		visitStart: 1000, visitLast: 2500, described: described{aspectDevice: 2500, aspectPlace: 2000, aspectZone: 2500}, days: []spoor.Day{-3, 0, 20000},
 		former: []former{{number: 7, days: []spoor.Day{1, 2}}}, unknown: [][]byte{{9, 9}},
 	}
 	s.set(spoor.AttrCity, spoor.TypeString, "Łódź", stamp{time: 2000, tie: 5, source: spoor.DoorDerived})
@@ -152,7 +152,7 @@ func FuzzHighWater(f *testing.F) {
 func TestSamplesRoundTrip(t *testing.T) {
 	s, err := readState(sampleState().appendTo(nil))
 	if err != nil || s.text(spoor.AttrCity) != "Łódź" || s.text("plan") != "3" || len(s.days) != 3 || s.former[0].days[1] != 2 ||
-		s.described != 2500 || s.visitStart != 1000 || s.members(spoor.LookupKey)[0] != "8Uh7Fp9wMj5l" || len(s.members(spoor.LookupMobile)) != 0 {
+		s.described != sampleState().described || s.visitStart != 1000 || s.members(spoor.LookupKey)[0] != "8Uh7Fp9wMj5l" || len(s.members(spoor.LookupMobile)) != 0 {
 		t.Errorf("state: %+v, %v", s, err)
 	}
 	h := sampleHit()

@@ -61,8 +61,8 @@ type profile struct {
 	keys                  int // cookies and devices that lead here
 
 	around    around
-	described int64 // latest time of a hit that described the surroundings
-	plain     bool  // nothing later than that wrote one of them
+	described described
+	plain     bool // nothing later than that wrote one of the surroundings
 	ip        netip.Addr
 	ipString  string
 }

@@ -365,9 +365,12 @@ func (g *group) absorb(p, q *pending) error {
 	}
 	keys := theirs.members(spoor.LookupKey)
 	g.reindex(a, q.n, theirs, new(state))
+	theirs.freshen()
+	ours.freshen()
 	gain := *theirs
 	gain.former = foldSorted(slices.Clone(theirs.former), []former{{q.n, theirs.days}}, compareFormer, foldFormer)
 	gain.days, gain.public = nil, 0
+	p.add.fold(&state{regs: ours.regs})
 	p.add.fold(&gain)
 	before := *ours
 	ours.fold(&gain)

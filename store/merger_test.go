@@ -36,6 +36,9 @@ var stateOf = rapid.Custom(func(t *rapid.T) *state {
 	if last := small("visit"); last > 0 {
 		s.visitLast, s.visitStart = last, last-small("length")
 	}
+	for i := range s.described {
+		s.described[i] = small("described")
+	}
 	for range rapid.IntRange(0, 4).Draw(t, "registers") {
 		name := rapid.SampledFrom([]string{spoor.AttrEmail, spoor.AttrCity, "colour", "size", regConsentAnalytics}).Draw(t, "name")
 		typ := rapid.SampledFrom([]spoor.Type{spoor.TypeNull, spoor.TypeString, spoor.TypeInt}).Draw(t, "type")

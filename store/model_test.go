@@ -34,6 +34,23 @@ type body struct {
 	visit       span
 	visits      int
 	merged      bool
+	around      [3]telling // place, device, language
+}
+
+// telling is what the latest hit told of an aspect.
+type telling struct {
+	at    int64
+	place spoor.Place
+	agent spoor.Agent
+	text  string
+}
+
+func (b *body) listen(h *spoor.Hit) {
+	for i, t := range [3]telling{{at: h.Time, place: h.Place}, {at: h.Time, agent: h.Agent}, {at: h.Time, text: h.Language}} {
+		if t != (telling{at: h.Time}) && h.Time >= b.around[i].at {
+			b.around[i] = t
+		}
+	}
 }
 
 func (m *model) day(ms int64) spoor.Day { return spoor.DayOf(time.UnixMilli(ms), m.zone) }
@@ -71,6 +88,7 @@ func (m *model) hit(in spoor.Hit) (spoor.Outcome, *spoor.Hit) {
 	if h.Kind.Counts().Visitor {
 		m.visit(b, h)
 	}
+	b.listen(h)
 	for _, a := range h.Attributes {
 		if a.Name == spoor.AttrEmail && h.Time >= b.emailAt {
 			b.email, b.emailAt = a.Text, h.Time
@@ -124,6 +142,11 @@ func (m *model) merge(into, from *body) {
 	}
 	if from.emailAt > into.emailAt {
 		into.email, into.emailAt = from.email, from.emailAt
+	}
+	for i, t := range from.around {
+		if t.at > into.around[i].at {
+			into.around[i] = t
+		}
 	}
 	from.merged = true
 	for k, b := range m.keys {
@@ -183,12 +206,18 @@ func TestAgainstModel(t *testing.T) {
 		loc, _ := time.LoadLocation(zone)
 		m := &model{zone: loc, window: app.Settings.WindowDays, seen: map[string]int64{}, keys: map[string]*body{}, users: map[string]*body{}}
 		m.sealed = m.day(c.ms()) - spoor.Day(m.window) - 1
+		told := map[int64]bool{} // times of hits that tell of surroundings: at one time the order in which profiles merge would count
 		for range rapid.IntRange(1, 30).Draw(rt, "requests") {
 			c.add(time.Duration(rapid.SampledFrom([]int{0, 1, 400, 29 * 60, 31 * 60, 7 * 3600, 30 * 3600, 9 * 86400}).Draw(rt, "pause")) * time.Second)
 			hits := rapid.SliceOfN(hitOf(app, c), 1, 6).Draw(rt, "hits")
 			want := make([]spoor.Outcome, len(hits))
-			for i, h := range hits {
-				want[i], _ = m.hit(h)
+			for i := range hits {
+				h := &hits[i]
+				if told[h.Time] || h.Time == 0 || h.Time > h.Received {
+					h.Place, h.Agent, h.Language = spoor.Place{}, spoor.Agent{}, ""
+				}
+				told[h.Time] = true
+				want[i], _ = m.hit(*h)
 			}
 			if err := s.Write(hits); err != nil {
 				rt.Fatal(err)
@@ -231,6 +260,9 @@ func hitOf(app *spoor.App, c *clock) *rapid.Generator[spoor.Hit] {
 			h.Attributes = []spoor.Attribute{{Name: spoor.AttrEmail, Type: spoor.TypeString, Text: rapid.SampledFrom([]string{"a@x.example", "b@x.example"}).Draw(t, "address")}}
 		}
 		h.URL = "https://shop.example/" + h.ID
+		h.Place = rapid.SampledFrom([]spoor.Place{{}, {City: "Warsaw", Region: "Mazovia", Country: "PL"}, {City: "Riga", Country: "LV"}, {Country: "PL"}}).Draw(t, "place")
+		h.Agent = rapid.SampledFrom([]spoor.Agent{{}, {OS: "iOS", OSVersion: "18", Device: "mobile"}, {OS: "Linux", Browser: "Firefox"}}).Draw(t, "agent")
+		h.Language = rapid.SampledFrom([]string{"", "pl", "en"}).Draw(t, "language")
 		return h
 	})
 }
@@ -261,6 +293,17 @@ func compare(t *rapid.T, s *Store, app *spoor.App, m *model) {
 		}
 		if p.Visits != int64(b.visits) {
 			t.Fatalf("profile %d: %d visits, want %d", i+1, p.Visits, b.visits)
+		}
+		around := [3]telling{
+			{place: spoor.Place{City: p.Text(spoor.AttrCity), Region: p.Text(spoor.AttrRegion), Country: p.Text(spoor.AttrCountry)}},
+			{agent: spoor.Agent{OS: p.Text(spoor.AttrOS), OSVersion: p.Text(spoor.AttrOSVersion), Browser: p.Text(spoor.AttrBrowser), Device: p.Text(spoor.AttrDevice)}},
+			{text: p.Text(spoor.AttrLanguage)},
+		}
+		for k, t := range b.around {
+			around[k].at = t.at
+		}
+		if around != b.around {
+			t.Fatalf("profile %d: surroundings %v, want %v", i+1, around, b.around)
 		}
 		var got, want []string
 		if err := s.Hits(app.ID, p.Number, func(h *spoor.Hit) error { got = append(got, line(h)); return nil }); err != nil {

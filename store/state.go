@@ -21,9 +21,9 @@ type state struct {
 	firstSeen                                   int64 // minimum
 	lastSeen, contacted, heard, opened, clicked int64
 	views, events, visits                       int64
-	visitStart, visitLast                       int64 // the visit that reaches furthest
-	described                                   int64 // maximum: the latest hit that described the surroundings
-	public                                      int64 // imported id; the smallest wins
+	visitStart, visitLast                       int64     // the visit that reaches furthest
+	public                                      int64     // imported id; the smallest wins
+	described                                   described // maxima
 	regs                                        []register
 	elems                                       []element
 	days                                        []spoor.Day // with hits, sorted
@@ -145,7 +145,9 @@ func (s *state) fold(o *state) {
 	s.heard = max(s.heard, o.heard)
 	s.opened = max(s.opened, o.opened)
 	s.clicked = max(s.clicked, o.clicked)
-	s.described = max(s.described, o.described)
+	for i, ms := range o.described {
+		s.described[i] = max(s.described[i], ms)
+	}
 	s.views += o.views
 	s.events += o.events
 	s.visits += o.visits

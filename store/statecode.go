@@ -28,7 +28,7 @@ const (
 	stateDays // days as deltas
 	stateFormer
 	stateUnknown
-	stateDescribed
+	stateDescribed // aspects that were told at one time: pairs of a bit set and the time
 )
 
 const (
@@ -68,9 +68,9 @@ func (s *state) appendTo(dst []byte) []byte {
 	dst = putInt(dst, stateVisitStart, s.visitLast-s.visitStart)
 	dst = putInt(dst, stateVisitLast, s.visitLast)
 	dst = putInt(dst, statePublic, s.public)
-	dst = putInt(dst, stateDescribed, s.described)
 	dst = appendRegisters(dst, s.regs)
 	var nest []byte
+	dst = putBytes(dst, stateDescribed, s.described.appendTo(nest))
 	for _, e := range s.elems {
 		nest = appendStamp(nest[:0], e.stamp)
 		nest = putUint(nest, nestKind, uint64(e.kind))
@@ -126,6 +126,46 @@ func appendRegisters(dst []byte, regs []register) []byte {
 	return dst
 }
 
+// appendTo writes each time once: most hits tell all aspects.
+func (d *described) appendTo(dst []byte) []byte {
+	var done uint64
+	for i, ms := range d {
+		if ms == 0 || done&(1<<i) != 0 {
+			continue
+		}
+		same := uint64(0)
+		for k := i; k < len(d); k++ {
+			if d[k] == ms {
+				same |= 1 << k
+			}
+		}
+		done |= same
+		dst = protowire.AppendVarint(dst, same)
+		dst = protowire.AppendVarint(dst, protowire.EncodeZigZag(ms))
+	}
+	return dst
+}
+
+func (d *described) read(b []byte) error {
+	for len(b) > 0 {
+		same, n := protowire.ConsumeVarint(b)
+		if n < 0 {
+			return errValue
+		}
+		ms, m := protowire.ConsumeVarint(b[n:])
+		if m < 0 {
+			return errValue
+		}
+		for i := range d {
+			if same&(1<<i) != 0 {
+				d[i] = zigzag(ms)
+			}
+		}
+		b = b[n+m:]
+	}
+	return nil
+}
+
 func appendDays(dst []byte, days []spoor.Day) []byte {
 	last := spoor.Day(0)
 	for _, d := range days {
@@ -166,6 +206,8 @@ func readState(value []byte) (*state, error) {
 			if e, err = readElement(b); err == nil {
 				s.elems = append(s.elems, e)
 			}
+		case stateDescribed:
+			err = s.described.read(b)
 		case stateDays:
 			s.days, err = readDays(b)
 		case stateFormer:
@@ -217,8 +259,6 @@ func (s *state) number(tag protowire.Number) *int64 {
 		return &s.visitLast
 	case statePublic:
 		return &s.public
-	case stateDescribed:
-		return &s.described
 	}
 	return nil
 }

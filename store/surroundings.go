@@ -4,19 +4,41 @@ import (
 	"hash/maphash"
 	"net/netip"
 	"slices"
+	"strings"
 
 	"github.com/spoorhq/spoor"
 )
 
 // surroundings are the attributes that a hit tells by itself: where it came
 // from, and on what. In the order of their names, which is how states keep
-// registers. Some belong together and are set together: never the city of one
-// place and the region of another, nor the browser of one device and the
-// system of another.
+// registers.
 var surroundings = [...]string{
 	spoor.AttrBrowser, spoor.AttrLanguage, spoor.AttrBrowserVersion, spoor.AttrCity, spoor.AttrCountry, spoor.AttrDevice,
 	spoor.AttrLastIP, spoor.AttrOS, spoor.AttrOSVersion, spoor.AttrRegion, spoor.AttrResolution, spoor.AttrTimeZone,
 }
+
+// Some surroundings belong together and are set together: never the city of
+// one place and the region of another, nor the browser of one device and the
+// system of another. These are stored: append, never renumber.
+const (
+	aspectDevice = iota
+	aspectPlace
+	aspectLanguage
+	aspectAddress
+	aspectScreen
+	aspectZone
+	aspects
+)
+
+// aspectOf is what each of the surroundings belongs to.
+var aspectOf = [len(surroundings)]int{
+	aspectDevice, aspectLanguage, aspectDevice, aspectPlace, aspectPlace, aspectDevice,
+	aspectAddress, aspectDevice, aspectDevice, aspectPlace, aspectScreen, aspectZone,
+}
+
+// described is the time of the latest hit that told an aspect; 0: none did. A
+// register may be older: what repeats it is not written again.
+type described [aspects]int64
 
 // around is what is recorded of a profile's surroundings, by hash; 0: nothing.
 // Most hits of a visit repeat it, and then nothing is written.
@@ -55,9 +77,9 @@ func tell(h *spoor.Hit, ip string) [len(surroundings)]told {
 // of the same millisecond, and a later description's greater than an earlier's.
 const tieDescribed = 1 << 63
 
-// describe records the surroundings of a hit where they differ from what is
-// recorded. A hit that is older than the latest that told some only fills what
-// is missing: what is recorded may have been repeated since, without a trace.
+// describe records the surroundings of a hit: those that differ from what is
+// recorded, and for each aspect that it was told. An aspect that a later hit
+// has told is left alone.
 func (g *group) describe(p *pending, h *spoor.Hit) error {
 	f := p.facts
 	if h.Consent != 0 {
@@ -68,15 +90,15 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 			return err
 		}
 	}
-	late := h.Time < f.described
 	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence}
-	before, told, wrote := f.around, false, false
 	for i, t := range tell(h, f.ipText(h.IP)) {
-		if !t.present {
+		aspect := aspectOf[i]
+		if !t.present || h.Time < f.described[aspect] {
 			continue
 		}
-		told = true
-		if aroundHash(t.text) == f.around[i] || late && before.knows(i) {
+		f.described[aspect] = h.Time
+		p.add.described[aspect] = max(p.add.described[aspect], h.Time)
+		if aroundHash(t.text) == f.around[i] {
 			continue
 		}
 		at.source = h.Door
@@ -84,32 +106,20 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 			at.source = spoor.DoorDerived
 		}
 		p.add.setOrRemove(surroundings[i], t.text, at)
-		f.around[i], wrote = aroundHash(t.text), true
+		f.around[i] = aroundHash(t.text)
 	}
-	if told && !late {
-		f.described = h.Time
-		p.add.described = max(p.add.described, h.Time)
-	}
-	if !f.plain || late && wrote {
+	if !f.plain {
 		return g.lookAround(p)
 	}
 	return nil
 }
 
-// knows reports whether one of the surroundings, or another that is set
-// together with it, is recorded.
-func (a *around) knows(i int) bool {
-	for k := range a {
-		if setTogether[k] == setTogether[i] && a[k] != 0 {
-			return true
-		}
-	}
-	return false
+// outdated reports whether a later hit told the aspect to which an attribute
+// belongs; it must then not be set, though its register may be older.
+func (f *profile) outdated(name string, ms int64) bool {
+	i := slices.Index(surroundings[:], name)
+	return i >= 0 && ms < f.described[aspectOf[i]]
 }
-
-// setTogether numbers what is set together: the device, the place, and the rest
-// each for itself.
-var setTogether = [len(surroundings)]int{0, 1, 0, 2, 2, 0, 3, 0, 0, 2, 4, 5}
 
 // lookAround refreshes what is remembered of the surroundings, after something
 // else than a description wrote one of them.
@@ -128,7 +138,26 @@ func (f *profile) lookAround(s *state) {
 	for _, r := range s.regs {
 		if i := slices.Index(surroundings[:], r.name); i >= 0 {
 			f.around[i] = aroundHash(r.text)
-			f.plain = f.plain && r.time <= s.described
+			f.plain = f.plain && r.time <= s.described[aspectOf[i]]
+		}
+	}
+}
+
+// freshen gives the registers of all that hits have told the time at which it
+// was last told, also those that say nothing. So two profiles can be folded
+// into one, and each aspect is as the later of the two has it.
+func (s *state) freshen() {
+	for i, name := range surroundings {
+		last := s.described[aspectOf[i]]
+		if last == 0 {
+			continue
+		}
+		k, found := slices.BinarySearchFunc(s.regs, name, func(r register, name string) int { return strings.Compare(r.name, name) })
+		if !found {
+			s.regs = slices.Insert(s.regs, k, register{name: name, typ: spoor.TypeNull})
+		}
+		if r := &s.regs[k]; r.time < last {
+			r.time, r.tie = last, r.tie|tieDescribed
 		}
 	}
 }
