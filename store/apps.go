@@ -189,6 +189,7 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 func (g *group) forgetApp(id spoor.AppID) {
 	maps.DeleteFunc(g.profiles, func(ref profileRef, _ *pending) bool { return ref.app == id })
 	g.days = slices.DeleteFunc(g.days, func(d touchedDay) bool { return d.app.app.ID == id })
+	g.w.waiting = slices.DeleteFunc(g.w.waiting, func(d waitingDay) bool { return d.app.app.ID == id })
 	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
 }
 

@@ -50,8 +50,12 @@ func (s *Store) Check(progress func(*Report)) (*Report, error) {
 	err := s.view(func(db *pebble.DB) error {
 		snapshot := db.NewSnapshot()
 		defer snapshot.Close()
+		late, err := scanUncounted(snapshot)
+		if err != nil {
+			return err
+		}
 		for _, app := range s.AllApps() {
-			c := &checker{db: snapshot, app: app, report: r, people: map[spoor.Number]*checked{}}
+			c := &checker{db: snapshot, app: app, report: r, people: map[spoor.Number]*checked{}, late: late}
 			if err := c.run(); err != nil {
 				return fmt.Errorf("cannot check app %q: %w", app.Name, err)
 			}
@@ -73,6 +77,7 @@ type checker struct {
 	aliased *roaring.Bitmap
 	events  map[place]uint32 // hits with an id of their own → week of receipt
 	weeks   map[hash]uint32  // their ids → week of receipt of one of them
+	late    []uncounted
 }
 
 // checked is a profile and what its hits add up to.
@@ -87,7 +92,7 @@ func (c *checker) run() (err error) {
 	if c.salt, err = readSalt(c.db, c.app.ID); err != nil {
 		return err
 	}
-	if c.sealed, err = readSealed(c.db, c.app.ID); err != nil {
+	if c.sealed, err = readSealed(c.db, c.app.ID, c.late); err != nil {
 		return err
 	}
 	for _, step := range []func() error{c.profiles, c.sets, c.hits, c.totals, c.idents, c.eventIDs} {
@@ -220,14 +225,19 @@ func (c *checker) hits() error {
 	if err != nil {
 		return err
 	}
-	prefix := writerDayKey(nil, c.app.ID, 0)
-	return scan(c.db, prefix[:len(prefix)-4], func(key, value []byte) error {
+	days, err := countedDays(c.db, c.app.ID, c.late)
+	if err != nil {
+		return err
+	}
+	for _, d := range days {
 		c.report.Days++
-		if d := readDay(key[len(key)-4:]); !sums[d] { // a day with an account and no hits left
-			return c.day(d, newDaySum())
+		if !sums[d] { // a day with an account and no hits left
+			if err := c.day(d, newDaySum()); err != nil {
+				return err
+			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
 func newDaySum() *daySum {
@@ -314,20 +324,15 @@ func hasFormer(s *state, n spoor.Number, day spoor.Day) bool {
 // day compares a day's records with its hits. Once people were removed from a
 // day, its statistics outlive them: then only the account must balance.
 func (c *checker) day(day spoor.Day, sum *daySum) error {
-	var have account
-	found := false
-	err := get(c.db, writerDayKey(nil, c.app.ID, day), func(value []byte) (err error) {
-		found = true
-		have, err = readAccount(value)
-		return err
-	})
+	d, err := readDayState(c.db, c.app.ID, day)
 	if err != nil {
 		return err
 	}
-	if !found {
-		c.bad("%s has hits and no account", day)
-		return nil
+	if err := d.catchUp(c.db, c.app, c.late); err != nil {
+		return err
 	}
+	have := d.account
+	have.counted = 0
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
 	}
@@ -338,21 +343,17 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		c.bad("%s: account %+v, hits give %+v", day, have, sum.account)
 	}
 	for kind, seen := range sum.seen {
-		have, err := readActivity(c.db, c.app.ID, day, byte(kind))
-		if err != nil {
-			return err
-		}
-		if !have.Equals(seen) {
-			c.bad("%s: activity %d counts %d profiles, hits give %d", day, kind, have.GetCardinality(), seen.GetCardinality())
+		if have := d.seen[kind]; !have.Equals(seen) {
+			c.bad("%s: activity %d counts %d profiles, hits give %d", day, kind, d.seen[kind].GetCardinality(), seen.GetCardinality())
 		}
 	}
-	prefix := countKey(nil, c.app.ID, day, 0, 0)
-	err = scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
-		row, err := readCounts(value)
-		if err != nil {
-			return err
-		}
-		want := sum.rows[string(key)]
+	late := map[string]*counts{}
+	for k, row := range d.rows {
+		row.text = k.text
+		late[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = row
+	}
+	compare := func(key string, row *counts) {
+		want := sum.rows[key]
 		if want == nil {
 			want = new(counts)
 		}
@@ -363,9 +364,24 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		if len(row.unknown) > 0 {
 			c.bad("%s: a roll-up of dimension %d holds %d parts of an unknown format", day, key[9], len(row.unknown))
 		}
-		delete(sum.rows, string(key))
+		delete(sum.rows, key)
+	}
+	prefix := countKey(nil, c.app.ID, day, 0, 0)
+	err = scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
+		row, err := readCounts(value)
+		if err != nil {
+			return err
+		}
+		if more := late[string(key)]; more != nil {
+			row.fold(more)
+			delete(late, string(key))
+		}
+		compare(string(key), row)
 		return nil
 	})
+	for key, row := range late {
+		compare(key, row)
+	}
 	if len(sum.rows) > 0 {
 		c.bad("%s: %d roll-up rows are missing", day, len(sum.rows))
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // randomRequests makes requests that meet each other: few keys and users, ids
@@ -78,11 +79,15 @@ func feed(t *testing.T, s *Store, all [][]spoor.Hit, together int) {
 	}
 }
 
-// contents is everything a store holds. The count of groups is left out: it
-// says how requests happened to meet, and nothing is derived from it.
+// contents is everything a store holds, once all is counted. The numbers of
+// groups are left out: they say how requests happened to meet, and nothing is
+// derived from them.
 func contents(t *testing.T, s *Store) map[string][]byte {
 	t.Helper()
 	all := map[string][]byte{}
+	if err := s.change(func(g *group) error { g.final = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
 	err := s.view(func(db *pebble.DB) error {
 		return scanSpan(db, []byte{0}, []byte{0xff}, func(key, value []byte) error {
 			switch {
@@ -95,6 +100,18 @@ func contents(t *testing.T, s *Store) map[string][]byte {
 				if err == nil && c.add != nil { // several encodings of a bitmap are equal
 					all[string(key)] = fmt.Append(nil, c.add.ToArray())
 				}
+				return err
+			case key[0] == prefixUncounted:
+				return nil
+			case key[0] == prefixWriter && len(key) > 6: // the account of a day
+				c, err := readAccount(value)
+				c.counted = 0
+				all[string(key)] = c.appendTo(nil)
+				return err
+			case key[0] == prefixWriter:
+				var c counter
+				err := fields(value, func(tag protowire.Number, num uint64, _ []byte) error { c.field(tag, num); return nil })
+				all[string(key)] = c.appendTo(nil)
 				return err
 			}
 			all[string(key)] = bytes.Clone(value)

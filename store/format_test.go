@@ -19,7 +19,7 @@ var update = flag.Bool("update", false, "rewrite the golden files: the format on
 // Method: samples of all keys and values as hex.
 func TestFormatIsGolden(t *testing.T) {
 	h := sampleHit()
-	a := &appState{next: 5, sequence: 900, sealed: 20500, clock: 1773144000000, ticks: 17}
+	a := counter{next: 5, sequence: 900, sealed: 20500, clock: 1773144000000, ticks: 17}
 	var text strings.Builder
 	line := func(name string, b []byte) { fmt.Fprintf(&text, "%s %s\n", name, hex.EncodeToString(b)) }
 	id := hash{1, 2, 3, 15: 16}
@@ -36,13 +36,15 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-app", appKey(3, appSalt))
 	line("key-writer-app", writerAppKey(nil, 3))
 	line("key-writer-day", writerDayKey(nil, 3, 20522))
+	line("key-uncounted", uncountedKey(5))
 	line("hit", appendHit(nil, &h))
 	line("state", sampleState().appendTo(nil))
 	line("set", (&setChange{add: newBitmap(1, 5, 65535), drop: newBitmap(2)}).appendTo(nil))
 	line("counts", (&counts{text: "/a", hits: 3, views: 2, events: 1, visits: 1}).appendTo(nil))
-	line("account", (&account{stored: 5, swept: 1, erased: 2, bots: 1, late: 1, views: 3, events: 1, visits: 2, bytes: 900}).appendTo(nil))
+	line("account", (&account{stored: 5, swept: 1, erased: 2, bots: 1, late: 1, views: 3, events: 1, visits: 2, bytes: 900, counted: 12}).appendTo(nil))
 	line("definition", appendDefinition(nil, definition{name: "plan", typ: spoor.TypeInt, since: 5, source: spoor.DoorREST}))
-	line("writer-app", a.appendTo(nil))
+	line("writer-app", putUint(a.appendTo(appendHeader(nil)), writerCounted, 12))
+	line("uncounted", sampleUncounted())
 	secret := salt{1, 2, 3}
 	ident := secret.ident(spoor.LookupEmail, " A@b.Example ")
 	line("ident-hash", ident[:])

@@ -43,6 +43,25 @@ func sampleState() *state {
 	return s
 }
 
+func sampleUncounted() []byte {
+	day := putInt(putUint(nil, nestedApp, 3), nestedDay, 20522)
+	day = putBytes(day, nestedHits, append(make([]byte, 2*placeBytes-1), 7))
+	value := putBytes(appendHeader(nil), uncountedDay, day)
+	c := counter{next: 5, sequence: 900, sealed: 20500, clock: 1773144000000, ticks: 17}
+	value = putBytes(value, uncountedApp, c.appendTo(putUint(nil, nestedApp, 3)))
+	return putUint(value, uncountedGroup, 12)
+}
+
+func FuzzReadUncounted(f *testing.F) {
+	f.Add(sampleUncounted())
+	f.Fuzz(func(t *testing.T, value []byte) {
+		u, err := readUncounted(value)
+		if err == nil && len(u.hits)*placeBytes > len(value) {
+			t.Fatalf("%d hits out of %d bytes", len(u.hits), len(value))
+		}
+	})
+}
+
 func sampleHit() spoor.Hit {
 	return spoor.Hit{
 		App: 3, Kind: spoor.KindPage, Door: spoor.DoorNative, ID: "event-1", Name: "Home", URL: "https://shop.example/a",
@@ -154,6 +173,11 @@ func TestSamplesRoundTrip(t *testing.T) {
 	if err != nil || s.text(spoor.AttrCity) != "Łódź" || s.text("plan") != "3" || len(s.days) != 3 || s.former[0].days[1] != 2 ||
 		s.described != sampleState().described || s.visitStart != 1000 || s.members(spoor.LookupKey)[0] != "8Uh7Fp9wMj5l" || len(s.members(spoor.LookupMobile)) != 0 {
 		t.Errorf("state: %+v, %v", s, err)
+	}
+	u, err := readUncounted(sampleUncounted())
+	if err != nil || u.group != 12 || u.apps[3].sequence != 900 || u.apps[3].sealed != 20500 || len(u.hits) != 2 ||
+		u.hits[1].app != 3 || u.hits[1].day != 20522 || u.hits[1].id[15] != 7 {
+		t.Errorf("uncounted: %+v, %v", u, err)
 	}
 	h := sampleHit()
 	got, err := readHit(hitKey(nil, h.App, h.Day, h.Profile, h.Time, hash{1}), appendHit(nil, &h))

@@ -26,6 +26,7 @@ type group struct {
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
+	final    bool  // write all counts, put nothing off
 	err      error // a read failed: the group cannot be trusted
 }
 
@@ -86,7 +87,9 @@ func newGroup(w *writer, rs []*request) *group {
 func (g *group) fill() {
 	for _, r := range g.requests {
 		if r.do != nil {
-			r.err = r.do(g)
+			if g.err == nil {
+				r.err = r.do(g)
+			}
 			continue
 		}
 		for i := range r.hits {
@@ -181,19 +184,23 @@ func (g *group) flush() error {
 		}
 	}
 	clear(g.profiles)
-	for _, d := range g.days {
-		g.flushDay(d)
-	}
-	g.days = g.days[:0]
 	for _, a := range g.apps {
-		g.flushApp(a)
+		g.flushSets(a)
 	}
-	g.apps = g.apps[:0]
+	g.settleCounts()
+	g.days, g.apps = g.days[:0], g.apps[:0]
 	return g.err
 }
 
+// flushDay writes what is counted of a day.
 func (g *group) flushDay(d touchedDay) {
 	id := d.app.app.ID
+	g.touchApp(d.app)
+	if d.since != 0 {
+		d.since = 0
+		d.app.waiting--
+	}
+	d.account.counted = g.w.mark.groups + 1
 	for kind, born := range d.born {
 		g.putChunks(setChange32{add: born}, func(chunk uint16) []byte { return activityKey(nil, id, d.day, byte(kind), chunk) })
 		born.Clear()
@@ -206,7 +213,6 @@ func (g *group) flushDay(d touchedDay) {
 	clear(d.rows)
 	g.w.scratch = d.account.appendTo(g.w.scratch[:0])
 	g.set(writerDayKey(nil, id, d.day), g.w.scratch)
-	d.touched = false
 }
 
 // rowHash is keyed like every hash in a key: a path may name a person.
@@ -215,14 +221,11 @@ func rowHash(s *salt, key rowKey) uint64 {
 	return binary.BigEndian.Uint64(h[:])
 }
 
-func (g *group) flushApp(a *appState) {
+func (g *group) flushSets(a *appState) {
 	for set := range a.sets {
 		g.putChunks(a.sets[set], func(chunk uint16) []byte { return setKey(nil, a.app.ID, byte(set), chunk) })
 		a.sets[set] = setChange32{}
 	}
-	g.w.scratch = a.appendTo(g.w.scratch[:0])
-	g.set(writerAppKey(nil, a.app.ID), g.w.scratch)
-	a.touched = false
 }
 
 // putChunks cuts a change of a set into its chunks and writes each.

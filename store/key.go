@@ -9,18 +9,19 @@ import (
 
 // The first byte of every key. FORMAT.md draws keys and values.
 const (
-	prefixApp      = 'A' // settings, salt
-	prefixActivity = 'B' // bitmaps of a day: who was active, who visited
-	prefixCount    = 'C' // roll-ups of a day
-	prefixDefine   = 'D' // catalogue of custom attributes
-	prefixEvent    = 'E' // event ids seen, by week of receipt
-	prefixFormat   = 'F' // what wrote this store
-	prefixHit      = 'H'
-	prefixIdent    = 'I' // identifiers
-	prefixSet      = 'L' // bitmaps of an app: live, contacts, aliased
-	prefixNumber   = 'N' // former number → person
-	prefixProfile  = 'P'
-	prefixWriter   = 'W' // the writer's own counters
+	prefixApp       = 'A' // settings, salt
+	prefixActivity  = 'B' // bitmaps of a day: who was active, who visited
+	prefixCount     = 'C' // roll-ups of a day
+	prefixDefine    = 'D' // catalogue of custom attributes
+	prefixEvent     = 'E' // event ids seen, by week of receipt
+	prefixFormat    = 'F' // what wrote this store
+	prefixHit       = 'H'
+	prefixIdent     = 'I' // identifiers
+	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased
+	prefixNumber    = 'N' // former number → person
+	prefixProfile   = 'P'
+	prefixUncounted = 'U' // hits of a group whose counts were put off
+	prefixWriter    = 'W' // the writer's own counters
 )
 
 // appPrefixes are the prefixes whose keys go on with an app id.
@@ -117,6 +118,11 @@ func writerDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 
 // storeKey holds the counters of the whole store. No app has number 0.
 func storeKey() []byte { return key1(nil, prefixWriter, 0) }
+
+// uncountedKey is a slot of the ring of groups.
+func uncountedKey(slot uint64) []byte {
+	return binary.BigEndian.AppendUint16([]byte{prefixUncounted}, uint16(slot))
+}
 
 func formatKey() []byte { return []byte{prefixFormat} }
 

@@ -197,6 +197,7 @@ func TestAgainstModel(t *testing.T) {
 		}).Draw(rt, "start")
 		o := testOptions(t, vfs.NewMem(), c)
 		o.CacheEntries = rapid.SampledFrom([]int{1, 4, 1000}).Draw(rt, "cache")
+		o.putOffFrom = rapid.SampledFrom([]int{1, 4, 32}).Draw(rt, "put off")
 		s, err := Open(o)
 		if err != nil {
 			rt.Fatal(err)

@@ -368,22 +368,34 @@ func (s *Store) HasEvent(app spoor.AppID, id string) (found bool, err error) {
 
 // Partitions lists the days of an app that hold hits, or held some.
 func (s *Store) Partitions(app spoor.AppID) (list []spoor.Partition, err error) {
-	err = s.view(func(db *pebble.DB) error {
-		sealed, err := readSealed(db, app)
+	err = s.view(func(db *pebble.DB) (err error) {
+		of := s.App(app)
+		if of == nil {
+			return nil
+		}
+		snapshot := db.NewSnapshot()
+		defer func() { err = errors.Join(err, snapshot.Close()) }()
+		late, err := scanUncounted(snapshot)
 		if err != nil {
 			return err
 		}
-		prefix := writerDayKey(nil, app, 0)
-		return scan(db, prefix[:len(prefix)-4], func(key, value []byte) error {
-			day := readDay(key[len(key)-4:])
-			c, err := readAccount(value)
+		sealed, err := readSealed(snapshot, app, late)
+		if err != nil {
+			return err
+		}
+		days, err := countedDays(snapshot, app, late)
+		if err != nil {
+			return err
+		}
+		for _, day := range days {
+			d, err := readDayState(snapshot, app, day)
 			if err != nil {
 				return err
 			}
-			active, err := readActivity(db, app, day, activityActive)
-			if err != nil {
+			if err := d.catchUp(snapshot, of, late); err != nil {
 				return err
 			}
+			c := d.account
 			bytes, err := db.EstimateDiskUsage(hitDayKey(nil, app, day), after(hitDayKey(nil, app, day)))
 			if err != nil {
 				return fmt.Errorf("cannot estimate the size of a partition: %w", err)
@@ -393,15 +405,34 @@ func (s *Store) Partitions(app spoor.AppID) (list []spoor.Partition, err error) 
 			}
 			list = append(list, spoor.Partition{
 				App: app, Day: day, Hits: c.stored - c.swept - c.erased,
-				Profiles: int64(active.GetCardinality()), Bytes: int64(bytes), Sealed: day <= sealed,
+				Profiles: int64(d.seen[activityActive].GetCardinality()), Bytes: int64(bytes), Sealed: day <= sealed,
 			})
-			return nil
-		})
+		}
+		return nil
 	})
 	return list, err
 }
 
-func readSealed(db pebble.Reader, app spoor.AppID) (day spoor.Day, err error) {
+// countedDays lists the days of an app that were ever counted, in order.
+func countedDays(db pebble.Reader, app spoor.AppID, late []uncounted) (days []spoor.Day, err error) {
+	prefix := writerDayKey(nil, app, 0)
+	err = scan(db, prefix[:len(prefix)-4], func(key, _ []byte) error {
+		days = append(days, readDay(key[len(key)-4:]))
+		return nil
+	})
+	for _, u := range late {
+		for _, at := range u.hits {
+			if at.app == app && (len(days) == 0 || days[len(days)-1] != at.day) {
+				days = append(days, at.day)
+			}
+		}
+	}
+	slices.Sort(days)
+	return slices.Compact(days), err
+}
+
+// readSealed reads sealed-through; it only rises.
+func readSealed(db pebble.Reader, app spoor.AppID, late []uncounted) (day spoor.Day, err error) {
 	err = get(db, writerAppKey(nil, app), func(value []byte) error {
 		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
 			if tag == writerSealed {
@@ -410,6 +441,11 @@ func readSealed(db pebble.Reader, app spoor.AppID) (day spoor.Day, err error) {
 			return nil
 		})
 	})
+	for _, u := range late {
+		if c, ok := u.apps[app]; ok {
+			day = max(day, c.sealed)
+		}
+	}
 	return day, err
 }
 

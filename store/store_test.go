@@ -41,7 +41,7 @@ func testOptions(t testing.TB, fs vfs.FS, c *clock) Options {
 	return Options{
 		Dir: "data", FS: fs, Now: c.Now, Rand: rand.New(rand.NewSource(1)),
 		Log:           slog.New(slog.NewTextHandler(io.Discard, nil)),
-		MemTableBytes: 1 << 20, CacheBytes: 16 << 20, FilterBytes: 256 << 10,
+		MemTableBytes: 1 << 20, CacheBytes: 16 << 20, FilterBytes: 256 << 10, putOffFrom: 2,
 	}
 }
 

@@ -1,6 +1,7 @@
 package store
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"strings"
@@ -55,12 +56,11 @@ func (g *group) hit(h *spoor.Hit) error {
 	h.Outcome, h.Reason = spoor.Stored, ""
 	if p != nil {
 		h.Profile = p.n
-		if err := g.credit(d, p, h, id); err != nil {
+		if err := g.credit(p, h, id); err != nil {
 			return err
 		}
 	}
-	g.tally(a, d, h)
-	g.put(a, d, h, id, unique)
+	d.count(a.app, h, g.put(a, d, h, id, unique))
 	return nil
 }
 
@@ -121,16 +121,20 @@ const (
 	placeTime
 )
 
-// put writes the hit itself and, where its id is unique, the way to it.
-func (g *group) put(a *appState, d *dayState, h *spoor.Hit, id hash, unique bool) {
+// put writes the hit itself and, where its id is unique, the way to it. It
+// returns the bytes of the hit's record.
+func (g *group) put(a *appState, d *dayState, h *spoor.Hit, id hash, unique bool) int {
 	g.stored++
+	d.fresh = binary.BigEndian.AppendUint32(d.fresh, uint32(h.Profile))
+	d.fresh = binary.BigEndian.AppendUint64(d.fresh, uint64(h.Time))
+	d.fresh = append(d.fresh, id[:]...)
 	var key [hitKeyBytes]byte
 	k := hitKey(key[:0], h.App, h.Day, h.Profile, h.Time, id)
 	g.w.scratch = appendHit(g.w.scratch[:0], h)
 	g.set(k, g.w.scratch)
-	d.account.bytes += int64(len(k) + len(g.w.scratch))
+	bytes := len(k) + len(g.w.scratch)
 	if !unique {
-		return
+		return bytes
 	}
 	week := weekOf(h.Received)
 	g.events[eventRef{a.app.ID, week, id}] = struct{}{}
@@ -140,19 +144,14 @@ func (g *group) put(a *appState, d *dayState, h *spoor.Hit, id hash, unique bool
 	v = putUint(v, placeProfile, uint64(h.Profile))
 	g.w.scratch = putInt(v, placeTime, h.Time)
 	g.set(eventKey(key[:0], h.App, week, id), g.w.scratch)
+	return bytes
 }
 
 // credit writes what the hit tells about its profile.
-func (g *group) credit(d *dayState, p *pending, h *spoor.Hit, id hash) error {
+func (g *group) credit(p *pending, h *spoor.Hit, id hash) error {
 	counts := h.Kind.Counts()
-	if counts.Active && d.seen[activityActive].CheckedAdd(uint32(p.n)) {
-		d.born[activityActive].Add(uint32(p.n))
-	}
 	p.add.addDay(h.Day)
 	if counts.Visitor {
-		if d.seen[activityVisitor].CheckedAdd(uint32(p.n)) {
-			d.born[activityVisitor].Add(uint32(p.n))
-		}
 		if err := g.visit(p, h); err != nil {
 			return err
 		}
@@ -179,30 +178,6 @@ func (g *group) credit(d *dayState, p *pending, h *spoor.Hit, id hash) error {
 	}
 	at := stamp{time: h.Time, tie: tieOf(id), source: h.Door}
 	return g.apply(p, h.Attributes, at, h.Received)
-}
-
-// tally counts the hit: the day's account and its roll-ups.
-func (g *group) tally(a *appState, d *dayState, h *spoor.Hit) {
-	d.account.stored++
-	if h.Marks&spoor.MarkLate != 0 {
-		d.account.late++
-	}
-	if h.Bot {
-		d.account.bots++
-		return
-	}
-	one := countsOf(h)
-	d.account.views += one.views
-	d.account.events += one.events
-	d.account.visits += one.visits
-	rollUp(a.app, h, func(dim Dimension, text string) {
-		row := d.rows[rowKey{dim, text}]
-		if row == nil {
-			row = new(counts)
-			d.rows[rowKey{dim, text}] = row
-		}
-		row.fold(&one)
-	})
 }
 
 // countsOf is what one hit adds to every row it belongs to.

@@ -3,6 +3,7 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
+	"maps"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -33,6 +34,8 @@ type writer struct {
 	weeks    map[uint32]*filter // event ids by week of receipt
 	loads    <-chan load        // what the filters learn from disk
 	days     int                // day states in memory, over all apps
+	waiting  []waitingDay
+	stale    bool // memory is not what the store holds; see reset
 	scratch  []byte
 	spent    []*request
 }
@@ -55,13 +58,11 @@ type appState struct {
 	hits   permutation
 	people permutation
 
-	next     spoor.Number // number of the newest profile
-	sequence uint64       // number of the newest hit
-	sealed   spoor.Day    // this day and all before are sealed
-	clock    int64        // latest time of receipt among decisions (see tick)
-	ticks    uint64       // decisions made
-	defs     map[string]spoor.Type
-	days     map[spoor.Day]*dayState
+	counter
+	counted uint64 // group that wrote the counter
+	waiting int    // days whose counts wait
+	defs    map[string]spoor.Type
+	days    map[spoor.Day]*dayState
 
 	// Changes of this group.
 	touched bool
@@ -86,7 +87,7 @@ func (a *appState) firstOpen(receivedMs int64) spoor.Day {
 		a.sealed = day - 1
 		a.touched = true
 		for d := range a.days {
-			if d <= a.sealed && !a.days[d].touched {
+			if d <= a.sealed && a.days[d].idle() {
 				delete(a.days, d)
 			}
 		}
@@ -102,8 +103,51 @@ type dayState struct {
 
 	// Changes of this group.
 	touched bool
-	born    [activityVisitor + 1]*roaring.Bitmap
-	rows    map[rowKey]*counts
+	fresh   []byte // places of the hits, as nestedHits has them
+
+	// Changes since the counts were last written.
+	since uint64 // the first group of them; 0: none
+	born  [activityVisitor + 1]*roaring.Bitmap
+	rows  map[rowKey]*counts
+}
+
+// idle reports whether all that is known of the day is on disk.
+func (d *dayState) idle() bool { return !d.touched && d.since == 0 }
+
+// count adds a hit to all that the day counts; bytes are those of its record.
+func (d *dayState) count(app *spoor.App, h *spoor.Hit, bytes int) {
+	c := &d.account
+	c.stored++
+	c.bytes += int64(bytes)
+	if h.Marks&spoor.MarkLate != 0 {
+		c.late++
+	}
+	if h.Bot {
+		c.bots++
+		return
+	}
+	one := countsOf(h)
+	c.views += one.views
+	c.events += one.events
+	c.visits += one.visits
+	if k := h.Kind.Counts(); h.Profile != 0 {
+		d.note(activityActive, k.Active, h.Profile)
+		d.note(activityVisitor, k.Visitor, h.Profile)
+	}
+	rollUp(app, h, func(dim Dimension, text string) {
+		row := d.rows[rowKey{dim, text}]
+		if row == nil {
+			row = new(counts)
+			d.rows[rowKey{dim, text}] = row
+		}
+		row.fold(&one)
+	})
+}
+
+func (d *dayState) note(kind int, there bool, n spoor.Number) {
+	if there && d.seen[kind].CheckedAdd(uint32(n)) {
+		d.born[kind].Add(uint32(n))
+	}
 }
 
 type rowKey struct {
@@ -117,6 +161,7 @@ type account struct {
 	stored, swept, erased        int64
 	bots, late                   int64
 	views, events, visits, bytes int64
+	counted                      uint64 // the group that wrote this: later ones may be uncounted
 }
 
 const (
@@ -129,6 +174,7 @@ const (
 	accountEvents
 	accountVisits
 	accountBytes
+	accountCounted
 )
 
 func (c *account) appendTo(dst []byte) []byte {
@@ -141,7 +187,8 @@ func (c *account) appendTo(dst []byte) []byte {
 	dst = putInt(dst, accountViews, c.views)
 	dst = putInt(dst, accountEvents, c.events)
 	dst = putInt(dst, accountVisits, c.visits)
-	return putInt(dst, accountBytes, c.bytes)
+	dst = putInt(dst, accountBytes, c.bytes)
+	return putUint(dst, accountCounted, c.counted)
 }
 
 func readAccount(value []byte) (c account, err error) {
@@ -152,6 +199,8 @@ func readAccount(value []byte) (c account, err error) {
 	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
 		if n := into[tag]; n != nil {
 			*n = zigzag(num)
+		} else if tag == accountCounted {
+			c.counted = num
 		}
 		return nil
 	})
@@ -167,16 +216,8 @@ const (
 	writerApps
 	writerClock
 	writerTicks
+	writerCounted
 )
-
-func (a *appState) appendTo(dst []byte) []byte {
-	dst = appendHeader(dst)
-	dst = putUint(dst, writerNext, uint64(a.next))
-	dst = putUint(dst, writerSequence, a.sequence)
-	dst = putInt(dst, writerSealed, int64(a.sealed))
-	dst = putInt(dst, writerClock, a.clock)
-	return putUint(dst, writerTicks, a.ticks)
-}
 
 // readStoreMark reads the store's own counters.
 func readStoreMark(db *pebble.DB) (m mark, apps uint32, err error) {
@@ -212,18 +253,10 @@ func (w *writer) app(id spoor.AppID) (*appState, error) {
 	a := newAppState(app, secret)
 	err = get(w.db, writerAppKey(nil, id), func(value []byte) error {
 		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
-			switch tag {
-			case writerNext:
-				a.next = spoor.Number(num)
-			case writerSequence:
-				a.sequence = num
-			case writerSealed:
-				a.sealed = spoor.Day(zigzag(num))
-			case writerClock:
-				a.clock = zigzag(num)
-			case writerTicks:
-				a.ticks = num
+			if tag == writerCounted {
+				a.counted = num
 			}
+			a.counter.field(tag, num)
 			return nil
 		})
 	})
@@ -258,23 +291,29 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 	if d := a.days[day]; d != nil {
 		return d, nil
 	}
-	d := &dayState{day: day, rows: map[rowKey]*counts{}}
-	err := get(w.db, writerDayKey(nil, a.app.ID, day), func(value []byte) (err error) {
-		d.account, err = readAccount(value)
-		return err
-	})
-	for kind := range d.seen {
-		if err == nil {
-			d.seen[kind], err = readActivity(w.db, a.app.ID, day, byte(kind))
-			d.born[kind] = roaring.New()
-		}
-	}
+	d, err := readDayState(w.db, a.app.ID, day)
 	if err != nil {
 		return nil, fmt.Errorf("cannot load day %s of app %d: %w", day, a.app.ID, err)
 	}
 	w.days++
 	a.days[day] = d
 	return d, nil
+}
+
+// readDayState reads what is written of a day's counts.
+func readDayState(db pebble.Reader, app spoor.AppID, day spoor.Day) (*dayState, error) {
+	d := &dayState{day: day, rows: map[rowKey]*counts{}}
+	err := get(db, writerDayKey(nil, app, day), func(value []byte) (err error) {
+		d.account, err = readAccount(value)
+		return err
+	})
+	for kind := range d.seen {
+		if err == nil {
+			d.seen[kind], err = readActivity(db, app, day, byte(kind))
+			d.born[kind] = roaring.New()
+		}
+	}
+	return d, err
 }
 
 // readActivity reads a day's bitmap, all chunks of it.
@@ -317,31 +356,41 @@ func (w *writer) run(groups chan<- *group) {
 			w.s.queue.linger()
 		}
 		w.spent = w.s.queue.take(w.spent[:0])
-		if len(w.spent) == 0 {
+		w.learn()
+		last := len(w.spent) == 0
+		if last && len(w.waiting) == 0 {
 			return
 		}
-		w.learn()
 		g := newGroup(w, w.spent)
-		g.fill()
-		failed := g.err != nil
+		g.final = last
+		if w.stale {
+			g.err = w.recall()
+			w.stale = false
+		}
+		if g.fill(); g.err != nil {
+			w.stale = w.recall() != nil
+		}
 		groups <- g
-		if w.forget(); failed {
-			w.reset()
+		if w.forget(); last {
+			return
 		}
 	}
 }
 
-// reset forgets everything that a failed group may have changed in memory. The
-// store holds what earlier groups wrote. The filters may know too much, which
-// does no harm.
-func (w *writer) reset() {
+// recall forgets everything that a failed group may have changed in memory, and
+// reads what earlier groups wrote. The filters may know too much, which does no
+// harm.
+func (w *writer) recall() error {
+	d, err := readApps(w.db)
+	if err != nil {
+		return err
+	}
+	w.s.apps.Store(d)
 	w.apps = map[spoor.AppID]*appState{}
 	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
 	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
-	w.days = 0
-	if d, err := readApps(w.db); err == nil {
-		w.s.apps.Store(d)
-	}
+	w.days, w.waiting = 0, nil
+	return w.recount()
 }
 
 // learn takes in what the loader has read for the filters.
@@ -415,10 +464,11 @@ func (w *writer) forget() {
 	w.idents.turn()
 	w.profiles.turn()
 	if w.days > dayStatesMax {
-		for _, a := range w.apps {
-			clear(a.days)
-		}
 		w.days = 0
+		for _, a := range w.apps {
+			maps.DeleteFunc(a.days, func(_ spoor.Day, d *dayState) bool { return d.idle() })
+			w.days += len(a.days)
+		}
 	}
 }
 
