@@ -27,7 +27,8 @@ var layouts = []string{
 // parseMoment reads a time from JSON, a string or a number: ISO 8601 (UTC if
 // no zone is given), or the Unix time in seconds, milliseconds or
 // microseconds, told apart by magnitude. It returns Unix milliseconds. Null,
-// an empty text, 0 and the year 1 mean that there is none: 0, true.
+// an empty text, 0 and the year 1 mean that there is none: 0, true. The first
+// instant of 1970, written out, is given as the millisecond after it.
 func parseMoment(raw string) (ms int64, ok bool) {
 	if len(raw) > momentBytesMax || raw == "" {
 		return 0, false
@@ -61,7 +62,10 @@ func parseMoment(raw string) (ms int64, ok bool) {
 	if t.Year() <= 1 {
 		return 0, true
 	}
-	return t.UnixMilli(), true
+	if ms = t.UnixMilli(); ms == 0 {
+		ms = 1
+	}
+	return ms, true
 }
 
 func parseUnix(text string) (ms int64, ok bool) {

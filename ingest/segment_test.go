@@ -90,6 +90,7 @@ func TestSegmentTime(t *testing.T) {
 	f(`,"originalTimestamp":"2026-03-04T10:00:00Z","timestamp":"2020-01-01T00:00:00Z","sentAt":"2026-03-04T10:00:01Z"`, 1577836800000)
 	f(`,"originalTimestamp":"0001-01-01T00:00:00Z","timestamp":null,"sentAt":"2026-03-04T10:00:01Z"`, 0)
 	f(`,"timestamp":"1970-01-01T00:00:01Z"`, 1000)
+	f(`,"timestamp":"1970-01-01T00:00:00Z"`, 1)
 	f(`,"timestamp":"2106-02-07T06:28:16Z"`, 4294967296000)
 }
 

@@ -183,7 +183,7 @@ func TestOddTimes(t *testing.T) {
 			t.Errorf("%s: %d %s", id, r.status, r.body)
 		}
 	}
-	f("epoch", `"1970-01-01T00:00:00.001Z"`)
+	f("epoch", `"1970-01-01T00:00:00Z"`)
 	f("before", `"1969-12-31T23:59:59Z"`)
 	f("future", `"2106-02-07T06:28:16Z"`)
 	f("seconds", `4294967296`)

@@ -7,7 +7,6 @@ package main
 import (
 	"fmt"
 	"log/slog"
-	"net/netip"
 	"os"
 	"runtime/debug"
 	"strings"
@@ -53,10 +52,10 @@ type serveCommand struct {
 	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
 	Demo   bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
 
-	TrustedProxies []netip.Prefix `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
-	PublicAPI      bool           `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
-	PublicURL      string         `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
-	AdminToken     string         `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
+	TrustedProxies []network `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
+	PublicAPI      bool      `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
+	PublicURL      string    `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
+	AdminToken     string    `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
 
 	Limits limitFlags `embed:"" group:"Limits"`
 	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`

@@ -49,7 +49,7 @@ func (c *serveCommand) Run() error {
 			return err
 		}
 		for _, p := range []string{"127.0.0.0/8", "::1/128"} {
-			c.TrustedProxies = append(c.TrustedProxies, netip.MustParsePrefix(p))
+			c.TrustedProxies = append(c.TrustedProxies, network(netip.MustParsePrefix(p)))
 		}
 	}
 	st, err := store.Open(store.Options{
@@ -88,7 +88,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Log
 	}
 	l := c.Limits
 	take := ingest.Options{
-		Sink: enricher, Apps: st, TrustedProxies: c.TrustedProxies, Log: log,
+		Sink: enricher, Apps: st, TrustedProxies: prefixes(c.TrustedProxies), Log: log,
 		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
 		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
 		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,
@@ -109,6 +109,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Log
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
 func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, log *slog.Logger) error {
+	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
+		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
+	}
 	public, err := listen(c.Listen, "--listen", "SPOOR_LISTEN")
 	if err != nil {
 		return err
@@ -163,6 +166,29 @@ func sealDays(ctx context.Context, st *store.Store, log *slog.Logger) {
 			}
 		}
 	}
+}
+
+// network is a range of addresses as a flag gives it: 10.0.0.0/8, or one address.
+type network netip.Prefix
+
+func (n *network) UnmarshalText(text []byte) error {
+	if a, err := netip.ParseAddr(string(text)); err == nil {
+		*n = network(netip.PrefixFrom(a, a.BitLen()))
+		return nil
+	}
+	p, err := netip.ParsePrefix(string(text))
+	if err != nil {
+		return fmt.Errorf("%q is no network; give addresses like 10.0.0.0/8 or 192.0.2.7, with commas between", text)
+	}
+	*n = network(p)
+	return nil
+}
+
+func prefixes(list []network) (out []netip.Prefix) {
+	for _, n := range list {
+		out = append(out, netip.Prefix(n))
+	}
+	return out
 }
 
 func listen(address, flag, variable string) (net.Listener, error) {
