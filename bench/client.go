@@ -22,7 +22,7 @@ type load struct {
 	connections int           // at most one per stream
 	batch       int           // events per request
 	duration    time.Duration // no request begins later; 0: until the population is known
-	discard     bool          // the peer is the bare server: its replies say nothing about events
+	discard     bool          // the peer keeps nothing: its replies say nothing about events
 }
 
 // result is what a phase measured.

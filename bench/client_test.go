@@ -45,7 +45,7 @@ func TestLoadAgainstStages(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	collector, err := wire(st)
+	collector, err := wire(st, st)
 	if err != nil {
 		t.Fatal(err)
 	}

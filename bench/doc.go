@@ -16,9 +16,10 @@
 // Client and server share the cores, in a closed loop: each connection sends
 // its next request when it has read the last reply, so latency is that of a
 // saturated server, and a slow one is sent less. The ratio compares with a
-// bare fasthttp handler that answers 204 to the same requests. Both are
-// measured in turn, in short rounds, and spoor stands still (SIGSTOP) while
-// the other runs; the ratio is the median of the rounds. CPU is that of the
+// bare fasthttp handler that answers 204 to the same requests; a second one with
+// spoor's own stages and no store behind them. All are measured in turn, in
+// short rounds, and spoor stands still (SIGSTOP) while the others run; a ratio
+// is the median of the rounds. CPU is that of the
 // server during its rounds and includes compactions that ran then. Bytes of
 // tables a hit are measured after the log went into tables, and before most
 // compactions; bytes on disk include logs whose space is taken in advance.

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math/rand/v2"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"syscall"
@@ -26,6 +27,8 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == commandBare:
 		err = serveBare()
+	case len(os.Args) == 3 && os.Args[1] == commandFront:
+		err = serveFront(os.Args[2])
 	case len(os.Args) == 4 && os.Args[1] == commandWired:
 		err = serveWired(os.Args[2], os.Args[3])
 	default:
@@ -118,6 +121,10 @@ func measure(o options) (err error) {
 		return err
 	}
 	defer b.bare.kill()
+	if b.front, err = startProcess(nil, b.self, commandFront, filepath.Join(b.work, "front")); err != nil {
+		return err
+	}
+	defer b.front.kill()
 	return b.runAll(list)
 }
 

@@ -159,7 +159,7 @@ func (k keepLogs) Remove(name string) error {
 // feed sends the same number of hits each time.
 func feed(b *testing.B, st *store.Store) {
 	b.Helper()
-	collector, err := wire(st)
+	collector, err := wire(st, st)
 	if err != nil {
 		b.Fatal(err)
 	}

@@ -8,14 +8,17 @@ import (
 
 // report prints the tables as Markdown.
 func report(w io.Writer, rows []*outcomeRow) {
-	fmt.Fprint(w, "\n| traffic | events/s | p50 | p99 | bare requests/s | ratio to bare | server CPU, s per 1,000 events | refused | target |\n|---|---|---|---|---|---|---|---|---|\n")
+	fmt.Fprint(w, "\n| traffic | events/s | p50 | p99 | bare requests/s | ratio to bare | ratio without a store | server CPU, s per 1,000 events | refused | target |\n|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		ratio, bare := "–", "–"
+		ratio, bare, front := "–", "–", "–"
 		if r.ratio > 0 {
 			ratio, bare = fmt.Sprintf("%.2f", r.ratio), thousands(int64(r.bareRate))
 		}
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %.3f | %d | %s |\n", r.title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
-			bare, ratio, r.cpu.Seconds()*1000/float64(max(r.events, 1)), r.refused, r.verdict())
+		if r.front > 0 {
+			front = fmt.Sprintf("%.2f", r.front)
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %.3f | %d | %s |\n", r.title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
+			bare, ratio, front, r.cpu.Seconds()*1000/float64(max(r.events, 1)), r.refused, r.verdict())
 	}
 	fmt.Fprint(w, "\n| traffic | hits kept | RSS idle | RSS peak | RSS 10 s after | bytes of tables a hit | bytes on disk a hit | store's own figure a hit |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {

@@ -55,6 +55,7 @@ type outcomeRow struct {
 	p50, p99                          time.Duration
 	ratio                             float64 // median of the rounds; 0: not compared
 	bareRate                          float64
+	front                             float64       // ratio of the front alone, without a store
 	cpu                               time.Duration // of the server, over all its rounds
 	rssIdle, rssAfter, rssPeak        int64
 	rssSlope                          float64 // bytes a minute, over the second half
@@ -67,7 +68,7 @@ type outcomeRow struct {
 type bench struct {
 	options
 	binary, self, work string
-	bare               *process
+	bare, front        *process
 }
 
 // run measures one scenario from an empty data directory to the audit.
@@ -157,7 +158,7 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 		l.duration /= roundsOfRun
 	}
 	var total *result
-	var ratios, bares []float64
+	var ratios, fronts, bares []float64
 	var memory *sampler
 	if s.name == growth.name {
 		memory = sample(server.process)
@@ -166,8 +167,15 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 		bareRate := 0.0
 		if s.compare {
 			var err error
-			if bareRate, err = b.measureBare(l, server, t, streams, book); err != nil {
+			if bareRate, err = b.aside(b.bare, l, server, t, streams, book); err != nil {
 				return err
+			}
+			if s.apps == 1 {
+				front, err := b.aside(b.front, l, server, t, streams, book)
+				if err != nil {
+					return err
+				}
+				fronts = append(fronts, front/bareRate)
 			}
 		}
 		before := server.cpu()
@@ -184,17 +192,17 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 	row.rssSlope = memory.slope()
 	row.events, row.requests, row.refused, row.errors = total.events, total.requests, total.refusedRequests, total.errors
 	row.rate, row.p50, row.p99, row.problem = total.perSecond(), total.percentile(50), total.percentile(99), total.problem
-	row.ratio, row.bareRate = median(ratios), median(bares)
+	row.ratio, row.front, row.bareRate = median(ratios), median(fronts), median(bares)
 	return nil
 }
 
-// measureBare sends the same requests to the bare server, while spoor stands
-// still: neither then pays for what the other does in the background.
-func (b *bench) measureBare(l load, server *server, t *traffic, streams []*stream, book *ledger) (float64, error) {
+// aside sends the same requests to another server, while spoor stands still:
+// neither then pays for what the other does in the background.
+func (b *bench) aside(other *process, l load, server *server, t *traffic, streams []*stream, book *ledger) (float64, error) {
 	if err := server.pause(); err != nil {
 		return 0, fmt.Errorf("cannot pause the server: %w", err)
 	}
-	l.address, l.discard = b.bare.collector, true
+	l.address, l.discard = other.collector, true
 	got, err := l.run(t, streams, book)
 	if resumed := server.resume(); err == nil && resumed != nil {
 		err = fmt.Errorf("cannot resume the server: %w", resumed)
@@ -203,7 +211,7 @@ func (b *bench) measureBare(l load, server *server, t *traffic, streams []*strea
 		return 0, err
 	}
 	if got.errors > 0 || got.requests == 0 {
-		return 0, fmt.Errorf("the bare server failed: %s", got.problem)
+		return 0, fmt.Errorf("the server to compare with failed: %s", got.problem)
 	}
 	return got.perSecond(), nil
 }

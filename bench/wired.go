@@ -25,11 +25,15 @@ import (
 // ends with a signal.
 const (
 	commandBare  = "bare-server"
+	commandFront = "front-server" // DIR
 	commandWired = "wired-server" // DIR PROFILE
 )
 
-// memoryBytes is the default of spoor serve.
-const memoryBytes = 400 << 20
+// As spoor serve sets them.
+const (
+	memoryBytes = 400 << 20
+	gcPercent   = 200
+)
 
 // demoKey is write key and name of the open app of serve --demo.
 const demoKey = "demo"
@@ -54,6 +58,44 @@ func serveBare() error {
 	return nil
 }
 
+// serveFront takes, decodes and enriches as spoor does, and stores nothing:
+// between bare and this is what the front costs, between this and spoor what
+// keeping costs.
+func serveFront(dir string) (err error) {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	debug.SetMemoryLimit(memoryBytes)
+	debug.SetGCPercent(gcPercent)
+	st, err := store.Open(store.Options{Dir: dir}) // the app is in it
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, st.Close()) }()
+	collector, err := wire(st, discard{})
+	if err != nil {
+		return err
+	}
+	ln, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return fmt.Errorf("cannot listen: %w", err)
+	}
+	fmt.Printf("collector=%s\n", ln.Addr())
+	served := make(chan error, 1)
+	go func() { served <- collector.Serve(ln) }()
+	<-ctx.Done()
+	return errors.Join(collector.Shutdown(context.Background()), <-served)
+}
+
+// discard is a Sink that calls every hit stored.
+type discard struct{}
+
+func (discard) Write(hits []spoor.Hit) error {
+	for i := range hits {
+		hits[i].Outcome = spoor.Stored
+	}
+	return nil
+}
+
 // serveWired is what spoor serve --demo wires for writing. From SIGUSR1 on it
 // takes a profile of its CPU time, which the real program does not offer.
 func serveWired(dir, profile string) (err error) {
@@ -62,12 +104,13 @@ func serveWired(dir, profile string) (err error) {
 	begin := make(chan os.Signal, 1)
 	signal.Notify(begin, syscall.SIGUSR1)
 	debug.SetMemoryLimit(memoryBytes)
+	debug.SetGCPercent(gcPercent)
 	st, err := store.Open(store.Options{Dir: dir})
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, st.Close()) }()
-	collector, err := wire(st)
+	collector, err := wire(st, st)
 	if err != nil {
 		return err
 	}
@@ -87,7 +130,7 @@ func serveWired(dir, profile string) (err error) {
 }
 
 // wire puts the stages together, with the demo app.
-func wire(st *store.Store) (*ingest.Server, error) {
+func wire(st *store.Store, next spoor.Sink) (*ingest.Server, error) {
 	now := time.Now().UnixMilli()
 	settings := spoor.DefaultSettings("UTC")
 	settings.EventsPerMinute, settings.TrustSender = 0, true
@@ -96,7 +139,7 @@ func wire(st *store.Store) (*ingest.Server, error) {
 	}); err != nil {
 		return nil, err
 	}
-	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st})
+	enricher, err := enrich.New(enrich.Options{Next: next, Apps: st})
 	if err != nil {
 		return nil, err
 	}
