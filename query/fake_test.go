@@ -310,7 +310,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 	ts := &testServer{t: t, now: testNow, log: new(bytes.Buffer)}
 	ts.store = &fakeStore{apps: apps, profiles: map[spoor.AppID][]*spoor.Profile{}, hits: map[spoor.AppID][]spoor.Hit{}}
 	opt := Options{
-		Store: ts.store, Apps: apps,
+		Store: ts.store, Apps: apps, Retention: fakeRetention{},
 		Secret:         []byte("secret of the test"),
 		AdminTokenHash: spoor.HashToken("control"),
 		Metrics:        func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
@@ -448,4 +448,26 @@ func (ts *testServer) addHit(app spoor.AppID, n spoor.Number, kind spoor.Kind, n
 		Agent: spoor.Agent{OS: "Windows", OSVersion: "11", Browser: "Firefox", BrowserVersion: "150", Device: "desktop"},
 	})
 	return &ts.store.hits[app][i]
+}
+
+// fakeRetention keeps everybody but profile 1, and sweeps one profile.
+type fakeRetention struct{}
+
+func (fakeRetention) Judge(_ *spoor.App, p *spoor.Profile, today spoor.Day) spoor.Verdict {
+	if p.Number == 1 {
+		return spoor.Verdict{LastDay: today - 61, Due: today}
+	}
+	return spoor.Verdict{LastDay: today, Due: today + 61, Keeps: []string{"it has a user id"}}
+}
+
+func (fakeRetention) Plan(_ *spoor.App, day spoor.Day, fn func(*spoor.Profile, spoor.Verdict) error) error {
+	return fn(&spoor.Profile{Number: 1, ID: 77, Views: 3}, spoor.Verdict{LastDay: day - 61, Due: day})
+}
+
+func (fakeRetention) Sweep(_ context.Context, full bool) (spoor.Sweep, error) {
+	r := spoor.Sweep{Apps: []spoor.AppSweep{{App: "shop", Day: 20000, Removal: spoor.Removal{Profiles: 1, Hits: 9}}}}
+	if full {
+		r.Reclaimed = spoor.ReclaimReport{Partitions: 2, Bytes: 1000}
+	}
+	return r, nil
 }

@@ -101,7 +101,7 @@ func FuzzItems(f *testing.F) {
 }
 
 func FuzzCursor(f *testing.F) {
-	s, err := New(Options{Store: &fakeStore{}, Apps: &fakeApps{}, Secret: []byte("x")})
+	s, err := New(Options{Store: &fakeStore{}, Apps: &fakeApps{}, Retention: fakeRetention{}, Secret: []byte("x")})
 	if err != nil {
 		f.Fatal(err)
 	}

@@ -20,6 +20,8 @@ type Options struct {
 	Store Store
 	Apps  spoor.Apps
 
+	// Retention answers for planned deletions and sweeps on request; needed.
+	Retention Retention
 	// Metrics writes the Prometheus text of /metrics; nil: 404.
 	Metrics func(io.Writer) error
 	// PrivateMetrics closes /metrics to all but the control plane and the
@@ -67,6 +69,9 @@ func (o *Options) validate() error {
 	}
 	if o.Apps == nil {
 		bad("Apps is missing")
+	}
+	if o.Retention == nil {
+		bad("Retention is missing")
 	}
 	if o.AdminTokenHash != "" {
 		if sum, err := hex.DecodeString(o.AdminTokenHash); err != nil || len(sum) != 32 {

@@ -57,6 +57,7 @@ func routes() []route {
 			route{"PUT", one, scopeApp, write, "users.update", (*call).updateUser},
 			route{"PATCH", one, scopeApp, write, "users.update", (*call).updateUser},
 			route{"DELETE", one, scopeApp, erase, "", (*call).eraseUser},
+			route{"GET", one + "retention/", scopeApp, read, "users.retention", (*call).retentionOf},
 			route{"POST", one + "set_attribute/", scopeApp, write, "users.set_attribute", (*call).setAttribute},
 			route{"POST", one + "set_multiple_attributes/", scopeApp, write, "users.set_attributes", (*call).setAttributes},
 			route{"DELETE", one + "remove_attribute/", scopeApp, write, "users.remove_attribute", (*call).removeAttribute},
@@ -77,6 +78,8 @@ func routes() []route {
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
+		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
+		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
 		route{"GET", "/api/admin/apps/", scopeAllApps, admin, "", (*call).listApps},
 		route{"POST", "/api/admin/apps/", scopeAllApps, admin, "apps.create", (*call).createApp},
 		route{"GET", "/api/admin/apps/:name/", scopeNamedApp, admin, "", (*call).readApp},

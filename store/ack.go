@@ -36,6 +36,13 @@ func (s *Store) change(f func(*group) error) error {
 	return s.submit(r, false)
 }
 
+// bulk is change for work that can wait: hits go first.
+func (s *Store) bulk(f func(*group) error) error {
+	r := requests.Get().(*request)
+	r.hits, r.do, r.bytes, r.err = nil, f, 1024, nil
+	return s.submit(r, true)
+}
+
 func (s *Store) submit(r *request, bulk bool) error {
 	if s.space.low() {
 		requests.Put(r)

@@ -78,6 +78,7 @@ type checker struct {
 	events  map[place]uint32 // hits with an id of their own → week of receipt
 	weeks   map[hash]uint32  // their ids → week of receipt of one of them
 	late    []uncounted
+	hidden  *roaring.Bitmap // numbers that are removed and whose hits are still there
 }
 
 // checked is a profile and what its hits add up to.
@@ -93,6 +94,9 @@ func (c *checker) run() (err error) {
 		return err
 	}
 	if c.sealed, err = readSealed(c.db, c.app.ID, c.late); err != nil {
+		return err
+	}
+	if c.hidden, err = readHidden(c.db, c.app.ID); err != nil {
 		return err
 	}
 	for _, step := range []func() error{c.profiles, c.sets, c.hits, c.totals, c.idents, c.eventIDs} {
@@ -188,7 +192,7 @@ func (c *checker) sets() error {
 type daySum struct {
 	account account
 	seen    [activityVisitor + 1]*roaring.Bitmap
-	rows    map[string]*counts // by key
+	rows    map[rowKey]*dayRow
 }
 
 // hits scans all hits of the app, a day at a time.
@@ -216,6 +220,9 @@ func (c *checker) hits() error {
 			}
 			day, sum = h.Day, newDaySum()
 		}
+		if c.hidden.Contains(uint32(h.Profile)) {
+			return nil
+		}
 		c.report.count(&c.report.Hits)
 		return c.hit(sum, &h, key, value)
 	})
@@ -241,7 +248,7 @@ func (c *checker) hits() error {
 }
 
 func newDaySum() *daySum {
-	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[string]*counts{}}
+	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[rowKey]*dayRow{}}
 }
 
 func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
@@ -272,11 +279,12 @@ func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
 	one := countsOf(h)
 	a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
 	rollUp(c.app, h, func(dim Dimension, text string) {
-		k := string(countKey(nil, c.app.ID, h.Day, dim, rowHash(&c.salt, rowKey{dim, text})))
-		if sum.rows[k] == nil {
-			sum.rows[k] = &counts{text: text}
+		r := sum.rows[rowKey{dim, text}]
+		if r == nil {
+			r = new(dayRow)
+			sum.rows[rowKey{dim, text}] = r
 		}
-		sum.rows[k].fold(&one)
+		r.add(&one, h.Profile)
 	})
 	if h.Profile == 0 {
 		return nil
@@ -332,7 +340,7 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		return err
 	}
 	have := d.account
-	have.counted = 0
+	have.counted, have.sealed = 0, false
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
 	}
@@ -352,8 +360,16 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		row.text = k.text
 		late[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = row
 	}
+	if d.account.sealed {
+		foldRare(sum.rows)
+	}
+	wants := map[string]*counts{}
+	for k, row := range sum.rows {
+		row.text = k.text
+		wants[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = &row.counts
+	}
 	compare := func(key string, row *counts) {
-		want := sum.rows[key]
+		want := wants[key]
 		if want == nil {
 			want = new(counts)
 		}
@@ -364,7 +380,7 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		if len(row.unknown) > 0 {
 			c.bad("%s: a roll-up of dimension %d holds %d parts of an unknown format", day, key[9], len(row.unknown))
 		}
-		delete(sum.rows, key)
+		delete(wants, key)
 	}
 	prefix := countKey(nil, c.app.ID, day, 0, 0)
 	err = scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
@@ -382,8 +398,8 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 	for key, row := range late {
 		compare(key, row)
 	}
-	if len(sum.rows) > 0 {
-		c.bad("%s: %d roll-up rows are missing", day, len(sum.rows))
+	if len(wants) > 0 {
+		c.bad("%s: %d roll-up rows are missing", day, len(wants))
 	}
 	return err
 }
@@ -485,6 +501,13 @@ func (c *checker) eventIDs() error {
 			found = err == nil && weekOf(h.Received) == be32(key[5:])
 			return err
 		})
+		if !found && at.profile != 0 { // it is known as seen for a while after its profile was removed
+			now, err := person(c.db, c.app.ID, at.profile)
+			if err != nil {
+				return err
+			}
+			found = c.people[now] == nil
+		}
 		if !found {
 			c.bad("an event id leads to a hit of %s that is not there", at.day)
 		}

@@ -368,7 +368,7 @@ func (g *group) absorb(p, q *pending) error {
 	theirs.freshen()
 	ours.freshen()
 	gain := *theirs
-	gain.former = foldSorted(slices.Clone(theirs.former), []former{{q.n, theirs.days}}, compareFormer, foldFormer)
+	gain.former = foldSorted(slices.Clone(theirs.former), []former{{q.n, theirs.days, theirs.public}}, compareFormer, foldFormer)
 	gain.days, gain.public = nil, 0
 	p.add.fold(&state{regs: ours.regs})
 	p.add.fold(&gain)

@@ -17,6 +17,7 @@ const (
 	prefixFormat    = 'F' // what wrote this store
 	prefixHit       = 'H'
 	prefixIdent     = 'I' // identifiers
+	prefixJournal   = 'J' // removals whose bytes are not gone yet
 	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased
 	prefixNumber    = 'N' // former number → person
 	prefixProfile   = 'P'
@@ -27,7 +28,7 @@ const (
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixEvent, prefixHit,
-	prefixIdent, prefixSet, prefixNumber, prefixProfile, prefixWriter,
+	prefixIdent, prefixJournal, prefixSet, prefixNumber, prefixProfile, prefixWriter,
 }
 
 const (
@@ -125,6 +126,10 @@ func uncountedKey(slot uint64) []byte {
 }
 
 func formatKey() []byte { return []byte{prefixFormat} }
+
+func journalKey(dst []byte, app spoor.AppID, tick uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixJournal, app), tick)
+}
 
 func hitDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixHit, app), day)

@@ -94,6 +94,8 @@ type Store struct {
 	done  chan struct{} // closed when writer and acker have ended
 	stop  chan struct{} // closed by Close
 	lost  mark
+
+	reclaiming sync.Mutex // one owner of work on stretches of keys
 }
 
 const formatVersion = 1

@@ -336,11 +336,18 @@ func (s *Store) ScanHits(app spoor.AppID, from, to spoor.Day, fn func(*spoor.Hit
 	if from > to {
 		return fmt.Errorf("cannot scan from %s to %s: the end is before the start", from, to)
 	}
-	return s.view(func(db *pebble.DB) error {
+	return s.still(func(db pebble.Reader) error {
+		hidden, err := readHidden(db, app)
+		if err != nil {
+			return err
+		}
 		return scanSpan(db, hitDayKey(nil, app, from), after(hitDayKey(nil, app, to)), func(key, value []byte) error {
 			h, err := readHit(key, value)
 			if err != nil {
 				return err
+			}
+			if hidden.Contains(uint32(h.Profile)) {
+				return nil
 			}
 			return fn(&h)
 		})

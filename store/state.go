@@ -70,6 +70,7 @@ type element struct {
 type former struct {
 	number spoor.Number
 	days   []spoor.Day
+	public int64 // its imported id, which goes on leading here; 0: none
 }
 
 // set writes an attribute into the state, if the stamp is not older than what
@@ -227,5 +228,5 @@ func foldElement(a, b element) element {
 func compareFormer(a, b former) int { return cmp.Compare(a.number, b.number) }
 
 func foldFormer(a, b former) former {
-	return former{number: a.number, days: foldDays(a.days, b.days)}
+	return former{number: a.number, days: foldDays(a.days, b.days), public: least(a.public, b.public)}
 }

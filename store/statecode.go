@@ -42,6 +42,7 @@ const (
 	nestPresent
 	nestNumber
 	nestDays
+	nestPublic
 )
 
 const (
@@ -81,8 +82,7 @@ func (s *state) appendTo(dst []byte) []byte {
 	}
 	dst = putBytes(dst, stateDays, appendDays(nest[:0], s.days))
 	for _, f := range s.former {
-		nest = putUint(nest[:0], nestNumber, uint64(f.number))
-		nest = putBytes(nest, nestDays, appendDays(nil, f.days))
+		nest = f.appendTo(nest[:0])
 		dst = putBytes(dst, stateFormer, nest)
 	}
 	return putUnknown(dst, stateUnknown, s.unknown)
@@ -330,6 +330,12 @@ func readElement(b []byte) (e element, err error) {
 	return e, err
 }
 
+func (f *former) appendTo(dst []byte) []byte {
+	dst = putUint(dst, nestNumber, uint64(f.number))
+	dst = putBytes(dst, nestDays, appendDays(nil, f.days))
+	return putInt(dst, nestPublic, f.public)
+}
+
 func readFormer(b []byte) (f former, err error) {
 	err = rawFields(b, func(tag protowire.Number, num uint64, b []byte) (err error) {
 		switch tag {
@@ -337,6 +343,8 @@ func readFormer(b []byte) (f former, err error) {
 			f.number = spoor.Number(num)
 		case nestDays:
 			f.days, err = readDays(b)
+		case nestPublic:
+			f.public = zigzag(num)
 		}
 		return err
 	})

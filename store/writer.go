@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"maps"
 	"time"
@@ -162,6 +163,7 @@ type account struct {
 	bots, late                   int64
 	views, events, visits, bytes int64
 	counted                      uint64 // the group that wrote this: later ones may be uncounted
+	sealed                       bool   // the day is finished: see SealDays
 }
 
 const (
@@ -175,6 +177,7 @@ const (
 	accountVisits
 	accountBytes
 	accountCounted
+	accountSealed
 )
 
 func (c *account) appendTo(dst []byte) []byte {
@@ -188,7 +191,8 @@ func (c *account) appendTo(dst []byte) []byte {
 	dst = putInt(dst, accountEvents, c.events)
 	dst = putInt(dst, accountVisits, c.visits)
 	dst = putInt(dst, accountBytes, c.bytes)
-	return putUint(dst, accountCounted, c.counted)
+	dst = putUint(dst, accountCounted, c.counted)
+	return putBool(dst, accountSealed, c.sealed)
 }
 
 func readAccount(value []byte) (c account, err error) {
@@ -199,8 +203,12 @@ func readAccount(value []byte) (c account, err error) {
 	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
 		if n := into[tag]; n != nil {
 			*n = zigzag(num)
-		} else if tag == accountCounted {
+		}
+		switch tag {
+		case accountCounted:
 			c.counted = num
+		case accountSealed:
+			c.sealed = num != 0
 		}
 		return nil
 	})
@@ -472,6 +480,25 @@ func (w *writer) forget() {
 	}
 }
 
+// forgetEvents removes the ids of events that were received so long ago that
+// none is asked for any more: see seen.
+func (g *group) forgetEvents(a *appState, now time.Time) error {
+	weeks := uint32(a.app.Settings.WindowDays+6)/7 + 2
+	if now := weekOf(now.UnixMilli()); now > weeks {
+		from, to := eventKey(nil, a.app.ID, 0, hash{}), eventKey(nil, a.app.ID, now-weeks, hash{})
+		some := false
+		if err := scanSpan(g.w.db, from, to, func(_, _ []byte) error { some = true; return errSome }); err != nil && !errors.Is(err, errSome) {
+			return err
+		}
+		if some {
+			return g.batch.DeleteRange(from, to, nil)
+		}
+	}
+	return nil
+}
+
+var errSome = errors.New("enough")
+
 // seal raises sealed-through of every app to where it stands at that instant,
 // for apps to which nothing comes any more.
 func (w *writer) seal(g *group, now time.Time) error {
@@ -482,6 +509,9 @@ func (w *writer) seal(g *group, now time.Time) error {
 		}
 		if a.firstOpen(now.UnixMilli()); a.touched {
 			g.touchApp(a)
+		}
+		if err := g.forgetEvents(a, now); err != nil {
+			return err
 		}
 	}
 	return nil

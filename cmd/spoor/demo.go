@@ -14,7 +14,7 @@ const demoName = "demo"
 
 // prepareDemo makes the open app, and keeps a store that has one off the
 // network: anyone could read it.
-func (c *serveCommand) prepareDemo(st *store.Store) error {
+func (c *serveCommand) prepareDemo(st *store.Store, clock func() time.Time) error {
 	app := st.AppByName(demoName)
 	if app != nil && app.Demo {
 		return loopbackOnly(c.Listen, c.Admin)
@@ -25,7 +25,7 @@ func (c *serveCommand) prepareDemo(st *store.Store) error {
 	if app != nil {
 		return fmt.Errorf("cannot open the demo app: an app of that name exists; use --data to choose another folder for the demo")
 	}
-	now := time.Now().UnixMilli()
+	now := clock().UnixMilli()
 	settings := spoor.DefaultSettings("UTC")
 	settings.EventsPerMinute, settings.RequestsPerMin, settings.TrustSender = 0, 0, true
 	_, err := st.CreateApp(&spoor.App{

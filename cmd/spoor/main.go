@@ -37,6 +37,9 @@ type commandLine struct {
 	Partitions partitionsCommand `cmd:"" help:"List what is stored: app, day, hits, profiles, bytes, sealed or open."`
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
 	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
+	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
+	Explain    explainCommand    `cmd:"" help:"Say what keeps a profile, and its planned deletion."`
+	Scan       scanCommand       `cmd:"" help:"Search every file of a data directory for texts, blocks decompressed: the proof that something is gone."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
@@ -56,6 +59,9 @@ type serveCommand struct {
 	PublicAPI      bool      `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
 	PublicURL      string    `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
 	AdminToken     string    `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
+
+	SweepGrace time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
+	Clock      string        `help:"With --demo, for tests and demonstrations: let the clock begin at this instant." env:"SPOOR_CLOCK" placeholder:"RFC3339"`
 
 	Limits limitFlags `embed:"" group:"Limits"`
 	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`

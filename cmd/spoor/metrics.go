@@ -10,6 +10,7 @@ import (
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
 	"github.com/spoorhq/spoor/query"
+	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
 )
 
@@ -21,6 +22,7 @@ type metrics struct {
 	enricher *enrich.Enricher
 	intake   *ingest.Server
 	reads    *query.Server
+	sweeper  *retention.Sweeper
 }
 
 func newMetrics() *metrics {
@@ -30,8 +32,8 @@ func newMetrics() *metrics {
 }
 
 // watch names the stages to read from. Call it once, before serving.
-func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server) {
-	m.store, m.enricher, m.intake, m.reads = st, e, in, q
+func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server, s *retention.Sweeper) {
+	m.store, m.enricher, m.intake, m.reads, m.sweeper = st, e, in, q, s
 	m.registry.MustRegister(m)
 }
 
@@ -69,6 +71,20 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.collectIntake(count, gauge)
 	m.collectEnrich(count, gauge)
 	m.collectStore(count, gauge)
+	f := m.sweeper.Figures()
+	count("swept_profiles_total", "Profiles that fell due and were removed.", float64(f.Profiles))
+	count("swept_hits_total", "Hits that went with them.", float64(f.Hits))
+	count("sweeps_total", "Sweeps.", float64(f.Runs))
+	count("sweeps_failed_total", "Sweeps that failed and are tried again.", float64(f.Failures))
+	count("rewritten_partitions_total", "Days of apps that were rewritten to give bytes back.", float64(f.Partitions))
+	gauge("reclaim_pending_partitions", "Days of apps that still hold bytes of removed profiles.", float64(f.PendingDays))
+	gauge("reclaim_oldest_seconds", "When the oldest removal was decided whose bytes are still there, Unix time; 0: none.", float64(f.OldestPending)/1000)
+	gauge("last_sweep_seconds", "When the last sweep ended, Unix time; 0: none yet.", float64(f.LastRun)/1000)
+	stopped := 0.0
+	if f.Stopped {
+		stopped = 1
+	}
+	gauge("sweeping_stopped", "1: the clock departed from the monotonic one, nothing is swept until a restart.", stopped)
 	q := m.reads.Stats()
 	count("api_requests_total", "Requests on the read side.", float64(q.Requests))
 	count("api_denied_total", "Requests answered 401 or 403.", float64(q.Denied))

@@ -19,13 +19,13 @@ import (
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
 	"github.com/spoorhq/spoor/query"
+	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
 )
 
 const (
 	socketName   = "spoor.sock"
 	drainTimeout = 10 * time.Second
-	sealEvery    = time.Minute
 )
 
 // Run wires the stages and serves until a signal:
@@ -36,6 +36,16 @@ func (c *serveCommand) Run() error {
 		return err
 	}
 	log := newLog(c.Log)
+	now, err := clock(c.Clock)
+	if err != nil {
+		return err
+	}
+	if c.Clock != "" {
+		if !c.Demo {
+			return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
+		}
+		log.Warn("THE CLOCK IS NOT THE SYSTEM'S: --clock sets it, for a demonstration", "now", now().UTC().Format(time.RFC3339))
+	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.Limits.MemoryBytes)
 	}
@@ -53,20 +63,20 @@ func (c *serveCommand) Run() error {
 		}
 	}
 	st, err := store.Open(store.Options{
-		Dir: c.Data, Log: log, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
+		Dir: c.Data, Log: log, Now: now, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
 	})
 	if err != nil {
 		return err
 	}
-	served := c.serve(ctx, st, log)
+	served := c.serve(ctx, st, now, log)
 	return errors.Join(served, st.Close())
 }
 
-func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Logger) error {
-	if err := c.prepareDemo(st); err != nil {
+func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() time.Time, log *slog.Logger) error {
+	if err := c.prepareDemo(st, now); err != nil {
 		return err
 	}
-	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Log: log})
+	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Now: now, Log: log})
 	if err != nil {
 		return err
 	}
@@ -75,8 +85,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Log
 		return err
 	}
 	figures := newMetrics()
+	sweeper := retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: c.SweepGrace})
 	reads := query.Options{
-		Store: st, Apps: st, Metrics: figures.write, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
+		Now: now, Retention: sweeper, Store: st, Apps: st, Metrics: figures.write, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
 		PublicURL: c.PublicURL, Version: version(), Log: log,
 	}
 	if c.AdminToken != "" {
@@ -88,7 +99,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Log
 	}
 	l := c.Limits
 	take := ingest.Options{
-		Sink: enricher, Apps: st, TrustedProxies: prefixes(c.TrustedProxies), Log: log,
+		Now: now, Sink: enricher, Apps: st, TrustedProxies: prefixes(c.TrustedProxies), Log: log,
 		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
 		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
 		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,
@@ -102,13 +113,13 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, log *slog.Log
 	if err != nil {
 		return err
 	}
-	figures.watch(st, enricher, collector, answer)
-	return c.run(ctx, st, enricher, collector, answer, log)
+	figures.watch(st, enricher, collector, answer, sweeper)
+	return c.run(ctx, st, enricher, collector, answer, sweeper, log)
 }
 
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
-func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, log *slog.Logger) error {
+func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, log *slog.Logger) error {
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
 		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
 	}
@@ -137,7 +148,11 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 	start("read side", func() error { return answer.Serve(private) })
 	start("unix socket", func() error { return answer.ServeLocal(local) })
 	go enricher.Run(ctx)
-	go sealDays(ctx, st, log)
+	swept := make(chan struct{})
+	go func() {
+		defer close(swept)
+		sweeper.Run(ctx)
+	}()
 	log.Info("serving", "collector", public.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
 	c.greet(os.Stdout, st, public.Addr(), private.Addr())
 
@@ -149,23 +164,9 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 	log.Info("stopping: finishing what is in flight")
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	return errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
-}
-
-// sealDays closes days that left the window also for apps that are silent.
-func sealDays(ctx context.Context, st *store.Store, log *slog.Logger) {
-	tick := time.NewTicker(sealEvery)
-	defer tick.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-tick.C:
-			if err := st.Seal(); err != nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
-				log.Error("cannot seal days", "error", err)
-			}
-		}
-	}
+	err = errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
+	<-swept
+	return err
 }
 
 // network is a range of addresses as a flag gives it: 10.0.0.0/8, or one address.

@@ -1,0 +1,132 @@
+package query
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// Retention decides what may go. Its methods may be called concurrently.
+type Retention interface {
+	// Judge says what keeps a profile on a day of its app's calendar.
+	Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) spoor.Verdict
+	// Plan calls fn with each profile that would go on a day.
+	Plan(app *spoor.App, day spoor.Day, fn func(*spoor.Profile, spoor.Verdict) error) error
+	// Sweep removes what is due now; full gives all bytes back before it returns.
+	Sweep(ctx context.Context, full bool) (spoor.Sweep, error)
+}
+
+// retentionOf is a profile's planned deletion, and what keeps it.
+func (c *call) retentionOf() error {
+	if err := c.onlyQuery(); err != nil {
+		return err
+	}
+	p, err := c.person()
+	if err != nil {
+		return err
+	}
+	c.about(p)
+	var w jsonWriter
+	today := c.app.Day(c.now.UnixMilli())
+	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, today))
+	return c.reply(fasthttp.StatusOK, &w)
+}
+
+func writeVerdict(w *jsonWriter, app *spoor.App, p *spoor.Profile, v spoor.Verdict) {
+	w.begin('{')
+	w.text("app", app.Name)
+	w.int("id", p.ID)
+	w.text("last_active", v.LastDay.String())
+	if v.Due != 0 {
+		w.text("due", v.Due.String())
+	}
+	w.key("kept_because")
+	w.begin('[')
+	for _, why := range v.Keeps {
+		w.item(why)
+	}
+	w.end(']')
+	w.int("page_views", p.Views)
+	w.end('}')
+}
+
+// planSweep streams who would go on a day, one JSON object a line.
+func (c *call) planSweep() error {
+	if err := c.onlyQuery("as_of", "app"); err != nil {
+		return err
+	}
+	name, err := c.query("app")
+	if err != nil {
+		return err
+	}
+	apps := c.s.opt.Apps.AllApps()
+	if name != "" {
+		app := c.s.opt.Apps.AppByName(name)
+		if app == nil {
+			return fieldError("app", "There is no such app.")
+		}
+		apps = []*spoor.App{app}
+	}
+	day, err := c.day("as_of", 0)
+	if err != nil {
+		return err
+	}
+	return c.startStream("application/x-ndjson", cutLine, func(w *bufio.Writer) error {
+		var line jsonWriter
+		for _, a := range apps {
+			on := day
+			if on == 0 {
+				on = a.Day(c.now.UnixMilli())
+			}
+			err := c.s.opt.Retention.Plan(a, on, func(p *spoor.Profile, v spoor.Verdict) error {
+				line.b = line.b[:0]
+				writeVerdict(&line, a, p, v)
+				line.b = append(line.b, '\n')
+				c.subjects++
+				if _, err := w.Write(line.b); err != nil {
+					return fmt.Errorf("cannot write: %w", err)
+				}
+				return c.s.closing()
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}, nil)
+}
+
+// sweep removes what is due now.
+func (c *call) sweep() error {
+	var in struct{ Full bool }
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full)
+	if err != nil {
+		return err
+	}
+	var w jsonWriter
+	w.begin('{')
+	w.key("apps")
+	w.begin('[')
+	for _, a := range r.Apps {
+		w.begin('{')
+		w.text("app", a.App)
+		w.text("day", a.Day.String())
+		w.int("profiles", a.Profiles)
+		w.int("hits", a.Hits)
+		w.end('}')
+		c.subjects += int(a.Profiles)
+	}
+	w.end(']')
+	w.int("partitions_rewritten", int64(r.Reclaimed.Partitions))
+	w.int("partitions_pending", int64(r.Reclaimed.Pending))
+	w.int("bytes_freed", r.Reclaimed.Bytes)
+	w.int("milliseconds", r.Took.Milliseconds())
+	w.end('}')
+	return c.reply(fasthttp.StatusOK, &w)
+}

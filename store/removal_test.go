@@ -1,0 +1,196 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+// crowd is a store with people who came on days of their own.
+type crowd struct {
+	*town
+	fs vfs.FS
+	o  Options
+}
+
+func newCrowd(t *testing.T, fs vfs.FS, zone string) *crowd {
+	t.Helper()
+	c := newClock()
+	o := testOptions(t, fs, c)
+	s := open(t, o)
+	return &crowd{town: &town{TB: t, c: c, s: s, app: newApp(t, s, "shop", zone)}, fs: fs, o: o}
+}
+
+// visits stores page views of a visitor, with texts that can be found.
+func (w *crowd) visits(key string, n int) spoor.Number {
+	w.Helper()
+	var number spoor.Number
+	for range n {
+		w.ids++
+		h := page(w.app, w.c, key, w.ids)
+		h.URL = "https://shop.example/read-by-" + key
+		number = write(w, w.s, h)[0].Profile
+		w.c.add(time.Second)
+	}
+	return number
+}
+
+// places lists where texts are found in the files.
+func (w *crowd) places(texts ...string) (finds []Find) {
+	w.Helper()
+	r, err := Scan(w.fs, w.o.Dir, texts)
+	if err != nil || r.Files < 4 || len(r.Unreadable) > 0 {
+		w.Fatalf("scan: %+v, %v", r, err)
+	}
+	return r.Finds
+}
+
+func (w *crowd) reclaim(full bool) spoor.ReclaimReport {
+	w.Helper()
+	r, err := w.s.Reclaim(context.Background(), full)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return r
+}
+
+// Goal: a removed profile is gone for every read at once, and its bytes are gone
+// from every file after reclaiming; neighbours and statistics stay.
+// Method: visitors on the same days; the files are searched before, as a
+// positive control, and after. The rest of the store is compared.
+func TestRemovedBytesAreGone(t *testing.T) {
+	for name, fs := range map[string]vfs.FS{"memory": vfs.NewMem(), "disk": nil} {
+		t.Run(name, func(t *testing.T) {
+			if fs == nil {
+				t.Chdir(t.TempDir())
+				fs = vfs.Default
+			}
+			removedBytesAreGone(t, newCrowd(t, fs, "Europe/Warsaw"))
+		})
+	}
+}
+
+func removedBytesAreGone(t *testing.T, w *crowd) {
+	gone := w.visits("cookie-of-who-goes", 3)
+	stay := w.visits("cookie-of-who-stays", 3)
+	w.c.add(24 * time.Hour)
+	w.visits("cookie-of-who-goes", 2)
+	w.c.add(62 * 24 * time.Hour)
+	w.visits("cookie-of-somebody-new", 1)
+	if _, _, err := w.s.SealDays(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, w.s)
+	if f := w.places("cookie-of-who-goes"); len(f) == 0 {
+		t.Fatal("positive control: nothing is found")
+	}
+	before, err := w.s.Partitions(w.app.ID)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err := w.s.Remove(w.app.ID, []spoor.Number{gone, 4711}, nil)
+	if err != nil || r != (spoor.Removal{Profiles: 1, Hits: 5}) {
+		t.Fatalf("removed %+v, %v", r, err)
+	}
+	unseen := func(when string) {
+		t.Helper()
+		if p, err := w.s.Profile(w.app.ID, gone); p != nil || err != nil {
+			t.Errorf("%s: the profile is read: %v, %v", when, p, err)
+		}
+		w.finds(spoor.LookupKey, "cookie-of-who-goes")
+		hits := 0
+		if err := w.s.ScanHits(w.app.ID, 0, 100000, func(h *spoor.Hit) error {
+			if hits++; h.Profile == gone {
+				t.Errorf("%s: a hit is read: %v", when, h.URL)
+			}
+			return nil
+		}); err != nil || hits != 4 {
+			t.Errorf("%s: %d hits, %v; want 4", when, hits, err)
+		}
+		check(t, w.s)
+	}
+	unseen("after the decision")
+	w.reclaim(true)
+	unseen("after reclaiming")
+	for _, f := range w.places("cookie-of-who-goes") {
+		t.Errorf("still there: %+v", f)
+	}
+	if f := w.places("cookie-of-who-stays"); len(f) == 0 {
+		t.Error("the neighbour is gone too")
+	}
+	if p, err := w.s.Profile(w.app.ID, stay); err != nil || p == nil || p.Views != 3 {
+		t.Errorf("the neighbour: %+v, %v", p, err)
+	}
+	now, err := w.s.Partitions(w.app.ID)
+	if err != nil || len(now) != len(before) || now[0].Hits != before[0].Hits-3 || now[0].Profiles != before[0].Profiles {
+		t.Errorf("partitions %+v, %v; were %+v", now, err, before)
+	}
+	if again := w.visits("cookie-of-who-goes", 1); again == gone {
+		t.Error("the number was used again")
+	}
+	if p, err := w.s.Pending(); err != nil || p.Pending != 0 {
+		t.Errorf("pending %+v, %v", p, err)
+	}
+}
+
+// Goal: whoever keeps says the last word, in the writer; a profile with hits in
+// an open day is kept in any case.
+func TestRemoveLooksOnceMore(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	old := w.visits("cookie-old", 1)
+	w.c.add(100 * 24 * time.Hour)
+	fresh := w.visits("cookie-fresh", 1)
+	if r, err := w.s.Remove(w.app.ID, []spoor.Number{old}, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
+		t.Fatalf("%+v, %v of a day that is not finished", r, err)
+	}
+	if _, _, err := w.s.SealDays(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	if r, err := w.s.Remove(w.app.ID, []spoor.Number{fresh}, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
+		t.Fatalf("%+v, %v of a day that is open", r, err)
+	}
+	looked := 0
+	r, err := w.s.Remove(w.app.ID, []spoor.Number{old, fresh}, func(p *spoor.Profile) bool { looked++; return true })
+	if err != nil || r != (spoor.Removal{Kept: 2}) || looked != 1 {
+		t.Fatalf("%+v, %v after %d looks", r, err, looked)
+	}
+	w.finds(spoor.LookupKey, "cookie-old", old)
+	w.finds(spoor.LookupKey, "cookie-fresh", fresh)
+}
+
+// Goal: days of which little went wait, and go once they are old enough.
+func TestReclaimWaitsWhereLittleWent(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	var numbers []spoor.Number
+	for i := range 30 {
+		numbers = append(numbers, w.visits(fmt.Sprint("cookie-number-", i), 1))
+	}
+	w.c.add(100 * 24 * time.Hour)
+	if days, folded, err := w.s.SealDays(context.Background()); err != nil || days != 1 || folded != 30 {
+		t.Fatalf("sealed %d days, folded %d, %v; want 1 day, 30 paths", days, folded, err)
+	}
+	if r, err := w.s.Remove(w.app.ID, numbers[:1], nil); err != nil || r.Profiles != 1 {
+		t.Fatal(r, err)
+	}
+	if r := w.reclaim(false); r.Partitions != 0 || r.Pending != 1 || r.Oldest != w.c.ms() {
+		t.Errorf("one of thirty: %+v", r)
+	}
+	check(t, w.s)
+	w.c.add(6 * 24 * time.Hour)
+	if r := w.reclaim(false); r.Partitions != 1 || r.Pending != 0 {
+		t.Errorf("after six days: %+v", r)
+	}
+	if r, err := w.s.Remove(w.app.ID, numbers[1:10], nil); err != nil || r.Profiles != 9 {
+		t.Fatal(r, err)
+	}
+	if r := w.reclaim(false); r.Partitions != 1 || r.Pending != 0 {
+		t.Errorf("nine of thirty: %+v", r)
+	}
+	if f := w.places("cookie-number-5"); len(f) > 0 {
+		t.Errorf("still there: %v", f)
+	}
+}
