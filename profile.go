@@ -1,6 +1,10 @@
 package spoor
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+	"unicode"
+)
 
 // Type is the type of an attribute's value.
 type Type uint8
@@ -110,6 +114,26 @@ type Profile struct {
 	Former                            []Number    // profiles merged into this one
 	Attributes                        []Attribute // sorted by name; standard and custom; no TypeNull
 }
+
+// Plausible reports whether a text can be what a standard attribute holds: an
+// e-mail address has two sides and no blanks, a phone number has a digit. An
+// empty text is plausible: it says that there is none.
+func Plausible(name, text string) bool {
+	switch name {
+	case AttrEmail:
+		user, domain, ok := strings.Cut(strings.TrimSpace(text), "@")
+		bad := func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }
+		return strings.TrimSpace(text) == "" || ok && user != "" && domain != "" && len(text) <= emailBytesMax && !strings.ContainsFunc(strings.TrimSpace(text), bad)
+	case AttrPhone:
+		return strings.TrimSpace(text) == "" || len(text) <= phoneBytesMax && strings.ContainsAny(text, "0123456789")
+	}
+	return true
+}
+
+const (
+	emailBytesMax = 254 // as mail servers take it
+	phoneBytesMax = 64
+)
 
 // Attribute finds an attribute by name; its Type is TypeNull if not set.
 func (p *Profile) Attribute(name string) Attribute {

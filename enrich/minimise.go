@@ -22,7 +22,8 @@ type minimiser struct {
 }
 
 // minimise cuts url, referrer, title and, where it is written by a page
-// rather than by the customer, name. Properties and attributes are the
+// rather than by the customer, name; language, time zone and resolution go if
+// they look personal. Properties and attributes are the
 // customer's and stay. It returns what the url says about how the visitor
 // came.
 func minimise(h *spoor.Hit, allow []string) led {
@@ -35,6 +36,12 @@ func minimise(h *spoor.Hit, allow []string) led {
 	h.Title = m.text(h.Title)
 	if h.Kind == spoor.KindPage || h.Kind == spoor.KindScreen {
 		h.Name = m.text(h.Name)
+	}
+	for _, short := range []*string{&h.Language, &h.TimeZone, &h.Resolution} {
+		if !harmless(*short) && isPersonal(*short, true) {
+			*short = ""
+			m.removed++
+		}
 	}
 	h.Redacted += m.removed
 	return found

@@ -114,6 +114,17 @@ func TestMinimiseText(t *testing.T) {
 	f("key 0123456789abcdef0123456789abcdef end", "key (redacted) end", 1)
 }
 
+func TestShortTextsHoldNobody(t *testing.T) {
+	h := spoor.Hit{Language: "zs1@b.example", TimeZone: "zs2%40b.example", Resolution: "zs3@b.example"}
+	if minimise(&h, nil); h.Language != "" || h.TimeZone != "" || h.Resolution != "" || h.Redacted != 3 {
+		t.Errorf("%q %q %q, %d redacted", h.Language, h.TimeZone, h.Resolution, h.Redacted)
+	}
+	h = spoor.Hit{Language: "zh-Hant-TW", TimeZone: "America/Argentina/Buenos_Aires", Resolution: "1440x900"}
+	if minimise(&h, nil); h.Language != "zh-Hant-TW" || h.TimeZone != "America/Argentina/Buenos_Aires" || h.Resolution != "1440x900" || h.Redacted != 0 {
+		t.Errorf("%q %q %q, %d redacted", h.Language, h.TimeZone, h.Resolution, h.Redacted)
+	}
+}
+
 func TestLongTextsAreCut(t *testing.T) {
 	var m minimiser
 	for _, unit := range []string{"/a", "/%C5%BC", "/ż"} {

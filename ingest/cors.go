@@ -102,6 +102,13 @@ func allowOrigin(ctx *fasthttp.RequestCtx, origin []byte) {
 	varyOrigin.set(h)
 }
 
+func disallowOrigin(ctx *fasthttp.RequestCtx) {
+	h := &ctx.Response.Header
+	h.Del("Access-Control-Allow-Origin")
+	h.Del("Access-Control-Allow-Credentials")
+	h.Del("Access-Control-Expose-Headers")
+}
+
 var (
 	headerAllowOrigin = []byte("Access-Control-Allow-Origin")
 	allowCredentials  = fixed("Access-Control-Allow-Credentials", "true")
@@ -122,7 +129,8 @@ func (s *Server) servePreflight(ctx *fasthttp.RequestCtx, methods string) {
 	o := origin(ctx)
 	ctx.Response.Header.Set("Vary", "Origin, Access-Control-Request-Headers")
 	if len(o) > 0 {
-		if !s.origins.allow(s.opts.Apps, o, s.opts.Now()) {
+		app := s.opts.Apps.AppByKey(headKey(ctx)) // in the query, if the page sends it there
+		if !s.origins.allow(s.opts.Apps, o, s.opts.Now()) || app != nil && !appAllows(app, o) {
 			s.refuse(ctx, reasonOrigin)
 			return
 		}

@@ -19,6 +19,10 @@ import (
 )
 
 func TestPixel(t *testing.T) {
+	nul := start(t).send(t, "GET", "/pixel.gif?k=k1&c=%00", "")
+	if nul.status != 400 || nul.head.Get("Content-Type") != "image/gif" || nul.head.Get("Cache-Control") != "no-store" || nul.head.Get("X-Spoor-Refused") != string(reasonTarget) {
+		t.Errorf("NUL: %d %v", nul.status, nul.head)
+	}
 	b := start(t)
 	f := func(method, query string, status int, reason spoor.Reason) {
 		t.Helper()
@@ -98,7 +102,11 @@ func TestCORS(t *testing.T) {
 		t.Errorf("%v", a.head)
 	}
 	for _, o := range []string{evil, "null", "https://shop.example:8443", "http://shop.example"} {
-		b.send(t, "POST", "/hit?k=k3", "{}", "Origin", o).refused(t, reasonOrigin)
+		a := b.send(t, "POST", "/hit?k=k3", "{}", "Origin", o)
+		if a.refused(t, reasonOrigin); a.head.Get("Access-Control-Allow-Origin") != "" || a.head.Get("Access-Control-Allow-Credentials") != "" {
+			t.Errorf("%s is echoed although the app does not allow it: %v", o, a.head)
+		}
+		b.send(t, "OPTIONS", "/hit?k=k3", "", "Origin", o).refused(t, reasonOrigin)
 	}
 	b.send(t, "POST", "/hit?k=k1", "{}", "Origin", "null").ok(t)
 	a = b.send(t, "POST", "/hit?k=wrong", "{}", "Origin", shop)

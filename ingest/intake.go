@@ -142,6 +142,7 @@ func (s *Server) admit(rq *request, events int) spoor.Reason {
 	rq.app = app
 	if len(rq.origin) > 0 {
 		if !appAllows(app, rq.origin) {
+			disallowOrigin(rq.ctx) // another app may allow it, this one does not
 			return reasonOrigin
 		}
 		if !rq.readable { // the app is newer than what openCORS knows

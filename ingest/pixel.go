@@ -18,9 +18,14 @@ var gif, _ = base64.StdEncoding.DecodeString("R0lGODlhAQABAIAAAAAAAAAAACH5BAEAAA
 // checks the key and keeps nothing.
 func (s *Server) servePixel(rq *request) {
 	s.takePixel(rq)
-	noStore.set(&rq.ctx.Response.Header)
-	rq.ctx.SetContentType("image/gif")
-	rq.ctx.SetBody(gif)
+	asPixel(rq.ctx)
+}
+
+// asPixel makes the reply an image, whatever its status says.
+func asPixel(ctx *fasthttp.RequestCtx) {
+	noStore.set(&ctx.Response.Header)
+	ctx.SetContentType("image/gif")
+	ctx.SetBody(gif)
 }
 
 var noStore = fixed("Cache-Control", "no-store")

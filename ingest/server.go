@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"net"
@@ -115,6 +116,9 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 	s.counters.requests.Add(1)
 	if reason := gate(&ctx.Request.Header, s.opts.HeaderCountMax); reason != "" {
 		s.refuse(ctx, reason)
+		if bytes.HasPrefix(ctx.Request.Header.RequestURI(), []byte("/pixel.gif?")) {
+			asPixel(ctx)
+		}
 		return
 	}
 	client, proxied := s.client(ctx)

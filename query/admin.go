@@ -1,12 +1,15 @@
 package query
 
 import (
+	"bytes"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
 	"regexp"
 	"slices"
+	"strconv"
+	"strings"
 	"time"
 
 	"github.com/spoorhq/spoor"
@@ -37,7 +40,17 @@ func (c *call) readJSON(into any) error {
 			return fieldError(f.name, "Nested too deep.")
 		}
 	}
-	if json.Unmarshal(body, into) != nil {
+	dec := json.NewDecoder(bytes.NewReader(body))
+	dec.DisallowUnknownFields()
+	err = dec.Decode(into)
+	var wrong *json.UnmarshalTypeError
+	switch unknown := "json: unknown field "; {
+	case errors.As(err, &wrong):
+		return fieldError(wrong.Field, "It has the wrong type.")
+	case err != nil && strings.HasPrefix(err.Error(), unknown):
+		name, _ := strconv.Unquote(strings.TrimPrefix(err.Error(), unknown))
+		return fieldError(cut(name, 100), "There is no such field here.")
+	case err != nil:
 		return detail(fasthttp.StatusBadRequest, "A field of the body has the wrong type.")
 	}
 	return nil
@@ -108,9 +121,12 @@ func (c *call) listApps() error {
 
 func (c *call) readApp() error { return c.replyApp(fasthttp.StatusOK, c.app) }
 
-// createApp takes {"name","timezone"} and gives the new app one write key.
+// createApp takes {"name","timezone","settings"} and gives the new app one write key.
 func (c *call) createApp() error {
-	var in struct{ Name, Timezone string }
+	var in struct {
+		Name, Timezone string
+		Settings       map[string]scalar
+	}
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
@@ -131,6 +147,9 @@ func (c *call) createApp() error {
 	// The zero time: a new app has no days yet, so it begins in its zone.
 	if err := zone.Set(&settings, in.Timezone, time.Time{}); err != nil {
 		errs.add("timezone", "Give an IANA name such as Europe/Warsaw.")
+	}
+	if err := applySettings(&settings, in.Settings, c.now); err != nil {
+		return err
 	}
 	if err := errs.err(); err != nil {
 		return err
@@ -170,7 +189,7 @@ func (c *call) change(edit func(*spoor.App) error) error {
 // nothing is done.
 func (c *call) updateApp() error {
 	var in struct {
-		Settings map[string]string
+		Settings map[string]scalar
 		Closed   *bool
 	}
 	if err := c.readJSON(&in); err != nil {
@@ -191,9 +210,24 @@ func (c *call) updateApp() error {
 	return c.replyApp(fasthttp.StatusOK, c.app)
 }
 
+// scalar is the value of a setting: a text, or a number or truth value as text.
+type scalar string
+
+// UnmarshalJSON takes any value that is no list and no object.
+func (s *scalar) UnmarshalJSON(raw []byte) error {
+	switch raw[0] {
+	case '"':
+		return json.Unmarshal(raw, (*string)(s))
+	case '{', '[', 'n':
+		return &json.UnmarshalTypeError{Value: "list or object", Field: "settings"}
+	}
+	*s = scalar(raw)
+	return nil
+}
+
 // applySettings sets in the table's order, so that the result does not depend
 // on that of a map.
-func applySettings(s *spoor.Settings, values map[string]string, now time.Time) error {
+func applySettings(s *spoor.Settings, values map[string]scalar, now time.Time) error {
 	var errs fieldErrors
 	for name := range values {
 		if _, err := spoor.SettingByName(name); err != nil {
@@ -205,7 +239,7 @@ func applySettings(s *spoor.Settings, values map[string]string, now time.Time) e
 		if !given {
 			continue
 		}
-		if err := d.Set(s, value, now); err != nil {
+		if err := d.Set(s, string(value), now); err != nil {
 			errs.add(d.Name, cut(err.Error(), 500))
 		}
 	}

@@ -39,6 +39,10 @@ func TestAdminLifeOfAnApp(t *testing.T) {
 
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":"country","ip":"none"},"closed":true}`, 200, `"geo":"country"`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":"city","requests_per_minute":"5"}}`, 400, `"requests_per_minute":["cannot set`)
+	f("PATCH", "shop/", "shop-admin", `{"geo":"none"}`, 400, `"geo":["There is no such field here."]`)
+	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":2000,"email_identifies":true}}`, 200, `"requests_per_minute":"2000"`)
+	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":5}}`, 400, `at least 1000`)
+	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":["city"]}}`, 400, `wrong type`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"nonsense":"1"}}`, 400,
 		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days"]}}`)
 	f("GET", "shop/", "shop-admin", "", 200, `"closed":true`)

@@ -21,8 +21,6 @@ const (
 	textBytesMax  = 4096     // of a text value
 	valueBytesMax = 16 << 10 // of a nested value
 	depthMax      = 32       // of a nested value
-	emailBytesMax = 254      // as mail servers take it
-	phoneBytesMax = 64
 )
 
 // absentTime is how some clients send a time that they do not have.
@@ -327,13 +325,11 @@ func cut(s string, bytesMax int) string {
 func standardText(name, text string) (out, problem string) {
 	switch name {
 	case spoor.AttrEmail:
-		user, domain, ok := strings.Cut(text, "@")
-		if !ok || user == "" || domain == "" || len(text) > emailBytesMax ||
-			strings.ContainsFunc(text, func(r rune) bool { return unicode.IsSpace(r) || unicode.IsControl(r) }) {
+		if !spoor.Plausible(name, text) {
 			return "", "Enter a valid email address."
 		}
 	case spoor.AttrPhone:
-		if len(text) > phoneBytesMax || !strings.ContainsAny(text, "0123456789") {
+		if !spoor.Plausible(name, text) {
 			return "", "Enter a valid phone number."
 		}
 	case spoor.AttrCountry:

@@ -88,7 +88,7 @@ var (
 	errBadQuery      = detail(fasthttp.StatusBadRequest, "A query value is too long or is not valid text.")
 	errNoErasing     = detail(fasthttp.StatusNotImplemented, "This server cannot erase yet.")
 	errNoCompanies   = detail(fasthttp.StatusNotImplemented, "Companies are not built; /v1/group is kept as a hit.")
-	errNoFilters     = detail(fasthttp.StatusNotImplemented, "Filters are not built; read all pages of /users/, or search by key, email, user_id or phone_number.")
+	errNoFilters     = detail(fasthttp.StatusNotImplemented, "A parameter of the query is not known; filters are not built. Read all pages of /users/, or search by key, email, user_id or phone_number.")
 	errInvalidPage   = detail(fasthttp.StatusNotFound, "Invalid page.")
 	errInvalidCursor = detail(fasthttp.StatusNotFound, "Invalid cursor.")
 	errInternal      = detail(fasthttp.StatusInternalServerError, "The server met an error; it is in its log.")

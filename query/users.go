@@ -152,6 +152,7 @@ var lookups = []struct {
 	{"user_id", spoor.LookupUserID},
 	{"custom_id", spoor.LookupUserID},
 	{"phone_number", spoor.LookupPhone},
+	{"phone", spoor.LookupPhone},
 }
 
 // searchMax bounds the answer with many=true.
@@ -160,7 +161,7 @@ const searchMax = 1000
 // searchUsers finds users by one identifier: one object, or with many=true an
 // array.
 func (c *call) searchUsers() error {
-	if err := c.onlyQuery("key", "email", "user_id", "custom_id", "phone_number", "many"); err != nil {
+	if err := c.onlyQuery("key", "email", "user_id", "custom_id", "phone_number", "phone", "many"); err != nil {
 		return err
 	}
 	numbers, err := c.search()

@@ -94,7 +94,7 @@ func (g *group) fit(a *appState, at *spoor.Attribute, receivedMs int64) (typ spo
 	if text, ok = convert(at.Type, at.Text, typ); at.Name == spoor.AttrEmail {
 		text = strings.TrimSpace(text) // blanks are no contact
 	}
-	return typ, text, ok
+	return typ, text, ok && spoor.Plausible(at.Name, text)
 }
 
 // misfit tells of the first attribute that fit would leave out. Somebody who

@@ -50,6 +50,9 @@ func (s *Store) Check(progress func(*Report)) (*Report, error) {
 	err := s.view(func(db *pebble.DB) error {
 		snapshot := db.NewSnapshot()
 		defer snapshot.Close()
+		if s.opts.ReadOnly && s.lost.groups > 0 { // a store that is written has said so when it was opened
+			r.problem("%d acknowledged hits in %d groups are missing: the write-ahead log was damaged or cut", s.lost.hits, s.lost.groups)
+		}
 		late, err := scanUncounted(snapshot)
 		if err != nil {
 			return err

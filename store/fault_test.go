@@ -266,6 +266,7 @@ func TestDamagedLogIsNeverSilent(t *testing.T) {
 				copied := fs.crash(100, rng.Uint64())
 				how := damage(t, copied, rng)
 				variants++
+				told := checkTells(t, copied, c)
 				again, err := Open(testOptions(t, copied, c))
 				if err != nil {
 					if refusals++; !strings.Contains(err.Error(), "cannot open the store in data") {
@@ -285,6 +286,9 @@ func TestDamagedLogIsNeverSilent(t *testing.T) {
 				}
 				if st.LostHits > 0 {
 					losses++
+				}
+				if told != (st.LostHits > 0) {
+					t.Errorf("%s: %d hits are lost; a check before told so: %t", how, st.LostHits, told)
 				}
 				check(t, again)
 				if err := again.Close(); err != nil {
@@ -359,4 +363,21 @@ func readFile(t testing.TB, fs vfs.FS, name string) []byte {
 		t.Fatal(err)
 	}
 	return raw
+}
+
+// checkTells reports whether Check on a store that is only looked at tells that
+// acknowledged hits are missing.
+func checkTells(t *testing.T, fs vfs.FS, c *clock) bool {
+	t.Helper()
+	o := testOptions(t, fs, c)
+	o.ReadOnly = true
+	s, err := Open(o)
+	if err != nil {
+		return false
+	}
+	r, err := s.Check(nil)
+	if closed := s.Close(); err != nil || closed != nil {
+		t.Fatal(err, closed)
+	}
+	return r.Found > 0 && strings.Contains(r.Problems[0], "acknowledged hits")
 }

@@ -2,8 +2,10 @@ package store
 
 import (
 	"encoding/binary"
+	"errors"
 	"fmt"
 	"hash/crc32"
+	"os"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
@@ -39,16 +41,35 @@ func openHighWater(fs vfs.FS, path string) (w *highWater, last mark, err error) 
 		return nil, mark{}, fmt.Errorf("cannot open the high-water file: %w", err)
 	}
 	w = &highWater{file: f}
+	last = w.read()
+	return w, last, nil
+}
+
+// readHighWater reads the mark without writing anything; zero if there is none.
+func readHighWater(fs vfs.FS, path string) (mark, error) {
+	f, err := fs.Open(path)
+	if errors.Is(err, os.ErrNotExist) {
+		return mark{}, nil
+	}
+	if err != nil {
+		return mark{}, fmt.Errorf("cannot open the high-water file: %w", err)
+	}
+	last := (&highWater{file: f}).read()
+	return last, f.Close()
+}
+
+// read finds the newer of the two slots.
+func (w *highWater) read() (last mark) {
 	for slot := int64(0); slot < 2; slot++ {
 		var b [slotBytes]byte
-		if n, _ := f.ReadAt(b[:], slot*slotSpread); n < slotBytes {
+		if n, _ := w.file.ReadAt(b[:], slot*slotSpread); n < slotBytes {
 			continue
 		}
 		if m, ok := readMark(b[:]); ok && m.groups >= last.groups {
 			last, w.slot = m, 1-slot
 		}
 	}
-	return w, last, nil
+	return last
 }
 
 func readMark(b []byte) (m mark, ok bool) {

@@ -689,7 +689,19 @@ func TestMisfits(t *testing.T) {
 	if got := write(t, s, h); got[0].Outcome != spoor.Stored {
 		t.Errorf("hit: %v", got[0].Outcome)
 	}
+	dropped := s.Stats().DroppedAttributes
+	for _, bad := range []spoor.Attribute{text(spoor.AttrEmail, "rubbish"), text(spoor.AttrEmail, "a b@c.example"), text(spoor.AttrPhone, "none")} {
+		h := page(app, c, "k1", 1)
+		h.Attributes, h.ID = []spoor.Attribute{text(spoor.AttrEmail, "good@x.example"), bad}, "e "+bad.Text
+		write(t, s, h)
+	}
+	if n := s.Stats().DroppedAttributes - dropped; n != 3 {
+		t.Errorf("%d implausible contacts are counted, want 3", n)
+	}
 	p, err := s.Profile(app.ID, 1)
+	if err != nil || p.Text(spoor.AttrEmail) != "good@x.example" || p.Text(spoor.AttrPhone) != "" {
+		t.Errorf("contacts: %+v, %v", p, err)
+	}
 	if err != nil || p.Text("height") != "170" || p.Text(spoor.AttrFirstName) != "170" {
 		t.Errorf("profile %+v, %v", p, err)
 	}

@@ -120,7 +120,10 @@ func Open(o Options) (*Store, error) {
 	if o.ReadOnly {
 		s.queue.close(spoor.ErrReadOnly)
 		close(s.done)
-		return s, s.openDB(true)
+		if err := s.openDB(true); err != nil {
+			return s, err
+		}
+		return s, s.lookBack()
 	}
 	if s.space.low() {
 		s.log.Error("the disk is almost full: opening read-only", "free_bytes", s.space.free.Load(), "needed_bytes", s.space.need(),
@@ -215,7 +218,7 @@ func (s *Store) path(name string) string { return s.opts.FS.PathJoin(s.opts.Dir,
 // anything else: until then damage to its first log would go unnoticed.
 func (s *Store) openDB(readOnly bool) error {
 	if err := s.opts.FS.MkdirAll(s.path("spare"), 0o700); err != nil && !readOnly {
-		return fmt.Errorf("cannot make a folder in the data directory %s: %w", s.opts.Dir, err)
+		return fmt.Errorf("cannot write in the data directory %s: %w; let this user write there, or use --data to choose another", s.opts.Dir, err)
 	}
 	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"))
 	db, err := openPebble(s.path("db"), s.pebbleOptions(readOnly))
@@ -251,6 +254,22 @@ func (s *Store) openDB(readOnly bool) error {
 	}
 	if err != nil {
 		return errors.Join(err, s.closeDB())
+	}
+	return nil
+}
+
+// lookBack compares the database with the high-water file where none is written.
+func (s *Store) lookBack() error {
+	last, err := readHighWater(s.opts.FS, s.path("highwater"))
+	if err != nil {
+		return errors.Join(err, s.closeDB())
+	}
+	stored, _, err := readStoreMark(s.db)
+	if err != nil {
+		return errors.Join(fmt.Errorf("cannot read the state of the store: %w", err), s.closeDB())
+	}
+	if last.groups > stored.groups {
+		s.lost = mark{groups: last.groups - stored.groups, hits: last.hits - min(last.hits, stored.hits)}
 	}
 	return nil
 }

@@ -194,3 +194,123 @@ func TestReclaimWaitsWhereLittleWent(t *testing.T) {
 		t.Errorf("still there: %v", f)
 	}
 }
+
+// Goal: wherever a crash interrupts a removal, the removed are wholly absent or
+// wholly there, never half; what was acknowledged stays; and the removal can be
+// taken up again until no byte is left.
+// Method: while profiles are removed, reclaimed and written to, copies of the
+// disk are taken as a crash would leave it. Each is opened, checked, compared,
+// and reclaimed to the end.
+func TestCrashWhileRemoving(t *testing.T) {
+	seed := uint64(time.Now().UnixNano())
+	defer func() {
+		if t.Failed() {
+			t.Logf("seed %d", seed)
+		}
+	}()
+	for round := range uint64(12) {
+		mem := vfs.NewCrashableMem()
+		fs := newCrashFS(mem)
+		w := newCrowd(t, fs, "UTC")
+		var go1, stay []spoor.Number
+		for i := range 40 {
+			go1 = append(go1, w.visits(fmt.Sprintf("cookie-leaves-%02d", i), 1))
+			stay = append(stay, w.visits(fmt.Sprintf("cookie-remains-%02d", i), 1))
+		}
+		w.c.add(80 * 24 * time.Hour)
+		if _, _, err := w.s.SealDays(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		before, err := w.s.Partitions(w.app.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		done := make(chan struct{})
+		go func() {
+			defer close(done)
+			for _, n := range [][]spoor.Number{go1[:10], go1[10:35]} {
+				if _, err := w.s.Remove(w.app.ID, n, nil); err != nil {
+					t.Error(err)
+				}
+				if _, err := w.s.Reclaim(context.Background(), true); err != nil {
+					t.Error(err)
+				}
+			}
+		}()
+		var copies []*vfs.MemFS
+		var sure []int // removals that had been acknowledged when the copy was taken
+		for k := uint64(0); ; k++ {
+			p, err := w.s.ProfileCount(w.app.ID)
+			if err != nil {
+				t.Fatal(err)
+			}
+			_ = p
+			copies, sure = append(copies, fs.crash([]int{0, 50, 100}[k%3], seed+round*1000+k)), append(sure, 0)
+			over := false
+			select {
+			case <-done:
+				over = true
+			case <-time.After(300 * time.Microsecond):
+			}
+			if over || len(copies) > 60 {
+				break
+			}
+		}
+		<-done
+		for k, copied := range copies {
+			if k%4 != int(round%4) { // each is some work
+				continue
+			}
+			o := testOptions(t, copied, w.c)
+			s, err := Open(o)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, s)
+			for _, n := range append(stay[:len(stay):len(stay)], go1[35:]...) {
+				if p, err := s.Profile(w.app.ID, n); err != nil || p == nil || p.Views != 1 {
+					t.Fatalf("round %d, copy %d: a neighbour: %+v, %v", round, k, p, err)
+				}
+			}
+			var left []spoor.Number
+			for _, n := range go1[:35] {
+				hits := 0
+				if err := s.ScanHits(w.app.ID, 0, 100000, func(h *spoor.Hit) error {
+					if h.Profile == n {
+						hits++
+					}
+					return nil
+				}); err != nil {
+					t.Fatal(err)
+				}
+				p, err := s.Profile(w.app.ID, n)
+				if err != nil || (p != nil) != (hits > 0) {
+					t.Fatalf("round %d, copy %d: profile %d is there: %t, and has %d hits; %v", round, k, n, p != nil, hits, err)
+				}
+				if p != nil {
+					left = append(left, n)
+				}
+			}
+			if r, err := s.Remove(w.app.ID, left, nil); err != nil || r.Profiles != int64(len(left)) {
+				t.Fatalf("removed again: %+v, %v", r, err)
+			}
+			if _, err := s.Reclaim(context.Background(), true); err != nil {
+				t.Fatal(err)
+			}
+			after, err := s.Partitions(w.app.ID)
+			if err != nil || after[0].Profiles != before[0].Profiles || after[0].Hits != before[0].Hits-35 {
+				t.Errorf("round %d, copy %d: partitions %+v, %v; were %+v", round, k, after, err, before)
+			}
+			check(t, s)
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			for i := range 35 {
+				r, err := Scan(copied, o.Dir, []string{fmt.Sprintf("cookie-leaves-%02d", i)})
+				if err != nil || len(r.Finds) > 0 {
+					t.Fatalf("round %d, copy %d: still there: %+v, %v", round, k, r.Finds, err)
+				}
+			}
+		}
+	}
+}

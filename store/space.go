@@ -2,6 +2,7 @@ package store
 
 import (
 	"errors"
+	"log/slog"
 	"sync/atomic"
 	"syscall"
 	"time"
@@ -18,6 +19,7 @@ type spaceGuard struct {
 	dir     string
 	reserve int64
 	now     func() time.Time
+	log     *slog.Logger
 	next    atomic.Int64 // when to look again, Unix nanoseconds
 	free    atomic.Int64
 	full    atomic.Bool
@@ -28,7 +30,7 @@ type spaceGuard struct {
 const spaceLookEvery = 50 * time.Millisecond
 
 func newSpaceGuard(o Options) *spaceGuard {
-	g := &spaceGuard{fs: o.FS, dir: o.Dir, reserve: o.ReserveBytes, now: o.Now}
+	g := &spaceGuard{fs: o.FS, dir: o.Dir, reserve: o.ReserveBytes, now: o.Now, log: o.Log}
 	disk, err := o.FS.GetDiskUsage(o.Dir)
 	if err != nil {
 		return g
@@ -59,7 +61,7 @@ func (g *spaceGuard) low() bool {
 	if due := g.next.Load(); now >= due && g.next.CompareAndSwap(due, now+int64(spaceLookEvery)) {
 		if disk, err := g.fs.GetDiskUsage(g.dir); err == nil {
 			g.free.Store(int64(disk.AvailBytes))
-			g.full.Store(int64(disk.AvailBytes) < g.need())
+			g.turn(int64(disk.AvailBytes) < g.need())
 		}
 	}
 	return g.full.Load()
@@ -68,7 +70,20 @@ func (g *spaceGuard) low() bool {
 // backgroundError hears of failed flushes and compactions.
 func (g *spaceGuard) backgroundError(err error) {
 	if errors.Is(err, syscall.ENOSPC) {
-		g.full.Store(true)
+		g.turn(true)
+	}
+}
+
+// turn notes whether the disk is full, and says so when that changes.
+func (g *spaceGuard) turn(full bool) {
+	if g.full.Swap(full) == full {
+		return
+	}
+	if full {
+		g.log.Error("the disk is almost full: only reading from now on", "free_bytes", g.free.Load(), "needed_bytes", g.reserve,
+			"hint", "free some space; writing goes on by itself")
+	} else {
+		g.log.Info("there is room on the disk again: writing", "free_bytes", g.free.Load())
 	}
 }
 

@@ -185,6 +185,9 @@ func full(t *testing.T, s *server, l *ledger) {
 	if log := s.log.String(); strings.Contains(log, "no space left") {
 		t.Errorf("the store ran into the full disk:\n%s", log)
 	}
+	if log := s.log.String(); !strings.Contains(log, "almost full") {
+		t.Errorf("the log does not say that the disk is full:\n%s", log)
+	}
 	if !s.running() {
 		t.Fatal("the process ended")
 	}

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"io"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"strings"
 	"sync"
@@ -331,6 +332,26 @@ func TestDrainAnswersWhatIsInFlight(t *testing.T) {
 	}
 	if n := serve(t, s.data, "--demo").exportIDs()["n-in-flight"]; n != 1 {
 		t.Errorf("it is stored %d times after the restart, want once", n)
+	}
+}
+
+// Goal: somebody who began a request to the read side and never ended it keeps
+// the server from stopping neither in time nor well.
+func TestHalfARequestDoesNotHoldTheDrain(t *testing.T) {
+	s := demo(t)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(s.reads, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET /healthz HTTP/1.1\r\nHost: x\r\n"); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	began := time.Now()
+	s.stop() // fails the test if the exit status is not 0
+	if took := time.Since(began); took > drainMax {
+		t.Errorf("it took %s", took)
 	}
 }
 

@@ -25,7 +25,7 @@ import (
 
 const (
 	socketName   = "spoor.sock"
-	drainTimeout = 10 * time.Second
+	drainTimeout = 9 * time.Second // so that all has ended within ten
 )
 
 // Run wires the stages and serves until a signal:
