@@ -22,10 +22,12 @@ import (
 
 const loopback = "127.0.0.0/8"
 
-// build compiles the program as a user would.
+// build compiles the program as make build does.
 func build(into string) (string, error) {
 	path := filepath.Join(into, "spoor")
-	out, err := exec.Command("go", "build", "-o", path, "github.com/spoorhq/spoor/cmd/spoor").CombinedOutput()
+	compile := exec.Command("go", "build", "-o", path, "github.com/spoorhq/spoor/cmd/spoor")
+	compile.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does; with C, caches are outside of the Go heap
+	out, err := compile.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("cannot build spoor: %w: %s; run it from within the module", err, bytes.TrimSpace(out))
 	}

@@ -31,7 +31,7 @@ const (
 
 // As spoor serve sets them.
 const (
-	memoryBytes = 288 << 20
+	memoryBytes = 400 << 20
 	gcPercent   = 200
 )
 

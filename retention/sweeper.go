@@ -41,10 +41,11 @@ const (
 // Sweeper removes the profiles that fall due. Its methods may be called
 // concurrently; one sweep runs at a time.
 type Sweeper struct {
-	opts    Options
-	mu      sync.Mutex // one sweep at a time
-	done    map[spoor.AppID]spoor.Day
-	figures figures
+	opts      Options
+	mu        sync.Mutex // one sweep at a time
+	done      map[spoor.AppID]spoor.Day
+	reclaimed time.Time // when bytes were last given back
+	figures   figures
 }
 
 type figures struct {
@@ -113,6 +114,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
 			continue
 		}
+		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
+			failed = time.Now()
+			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
+			continue
+		}
 		if _, err := s.sweep(ctx, s.fallenDue(), false); errors.Is(err, spoor.ErrReadOnly) || errors.Is(err, spoor.ErrClosed) {
 			continue // the store says so itself
 		} else if err != nil && ctx.Err() == nil {
@@ -129,6 +135,21 @@ func (s *Sweeper) seal(ctx context.Context) error {
 	if days > 0 {
 		s.opts.Log.Info("sealed", "days", days, "rare_texts_folded", folded)
 	}
+	return err
+}
+
+// reclaimLeft goes on where no sweep does: after a failure or a restart, or when
+// nobody falls due any more. Once an hour is enough for a promise of days.
+func (s *Sweeper) reclaimLeft(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.figures.pending.Load() == 0 || time.Since(s.reclaimed) < time.Hour {
+		return nil
+	}
+	s.reclaimed = time.Now()
+	r, err := s.opts.Store.Reclaim(ctx, false)
+	s.figures.partitions.Add(int64(r.Partitions))
+	s.notePending()
 	return err
 }
 
@@ -209,6 +230,7 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r sp
 			s.opts.Log.Info("swept", "app", a.Name, "day", part.Day, "profiles", part.Profiles, "hits", part.Hits, "kept_at_last_look", part.Kept)
 		}
 	}
+	s.reclaimed = time.Now()
 	if r.Reclaimed, err = s.opts.Store.Reclaim(ctx, full); err != nil {
 		return r, fmt.Errorf("cannot give the bytes of removed profiles back: %w", err)
 	}

@@ -243,15 +243,29 @@ func recordSpans(entries []entry) (spans []keySpan) {
 	return spans
 }
 
-// clean compacts stretches until no tombstone and no table with bytes outside of
-// its bounds is left over them.
+// clean compacts stretches until none of the tombstones that are there now is
+// left over them, and no table with bytes outside of its bounds. What is written
+// meanwhile may bring its own.
 func clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
+	if len(spans) == 0 {
+		return nil
+	}
+	if err := db.Flush(); err != nil {
+		return fmt.Errorf("cannot flush the store: %w", err)
+	}
+	newest, err := newestSequence(db)
+	if err != nil {
+		return err
+	}
 	for _, sp := range spans {
 		for try := 0; ; try++ {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
 			if err := db.Compact(ctx, sp.from, sp.to, false); err != nil {
 				return fmt.Errorf("cannot compact: %w", err)
 			}
-			dirty, err := holdsTombstones(db, sp)
+			dirty, err := holdsTombstones(db, sp, newest)
 			if err != nil {
 				return err
 			}
@@ -259,21 +273,35 @@ func clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
 				break
 			}
 			if try == cleanTries {
-				return errors.New("cannot get rid of tombstones: a snapshot or an export may hold them; it is tried again")
+				return errors.New("cannot get rid of tombstones: an export may hold the old state; it is tried again")
 			}
 		}
 	}
 	return nil
 }
 
-func holdsTombstones(db *pebble.DB, sp keySpan) (bool, error) {
+// newestSequence is the highest sequence number in any table.
+func newestSequence(db *pebble.DB) (newest uint64, err error) {
+	levels, err := db.SSTables()
+	if err != nil {
+		return 0, fmt.Errorf("cannot list the tables of the store: %w", err)
+	}
+	for _, level := range levels {
+		for _, t := range level {
+			newest = max(newest, uint64(t.LargestSeqNum))
+		}
+	}
+	return newest, nil
+}
+
+func holdsTombstones(db *pebble.DB, sp keySpan, newest uint64) (bool, error) {
 	levels, err := db.SSTables(pebble.WithKeyRangeFilter(sp.from, sp.to), pebble.WithProperties())
 	if err != nil {
 		return false, fmt.Errorf("cannot list the tables of the store: %w", err)
 	}
 	for _, level := range levels {
 		for _, t := range level {
-			if t.Virtual || t.Properties.NumDeletions > 0 {
+			if uint64(t.SmallestSeqNum) <= newest && (t.Virtual || t.Properties.NumDeletions > 0) {
 				return true, nil
 			}
 		}
