@@ -28,6 +28,6 @@
 // cut before its last chunk, so that no client takes a part for the whole.
 // Streams need HTTP/1.1.
 //
-// Erasing, tags, lists, companies and filters are not here; they answer 501,
+// Tags, lists, companies and filters are not here; they answer 501,
 // and fields of a body that were not kept are named in X-Spoor-Ignored.
 package query

@@ -86,7 +86,6 @@ var (
 	errClosedApp     = detail(fasthttp.StatusForbidden, "This app is closed and takes no data.")
 	errNotFound      = detail(fasthttp.StatusNotFound, "Not found.")
 	errBadQuery      = detail(fasthttp.StatusBadRequest, "A query value is too long or is not valid text.")
-	errNoErasing     = detail(fasthttp.StatusNotImplemented, "This server cannot erase yet.")
 	errNoCompanies   = detail(fasthttp.StatusNotImplemented, "Companies are not built; /v1/group is kept as a hit.")
 	errNoFilters     = detail(fasthttp.StatusNotImplemented, "A parameter of the query is not known; filters are not built. Read all pages of /users/, or search by key, email, user_id or phone_number.")
 	errInvalidPage   = detail(fasthttp.StatusNotFound, "Invalid page.")

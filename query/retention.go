@@ -15,6 +15,9 @@ type Retention interface {
 	Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) spoor.Verdict
 	// Plan calls fn with each profile that would go on a day.
 	Plan(app *spoor.App, day spoor.Day, fn func(*spoor.Profile, spoor.Verdict) error) error
+	// Erase removes a person, and returns once that is on disk; with wait, once no
+	// byte is left in the files. Without, that follows within a minute or so.
+	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error)
 	// Sweep removes what is due now; full gives all bytes back before it returns.
 	Sweep(ctx context.Context, full bool) (spoor.Sweep, error)
 }
@@ -28,10 +31,39 @@ func (c *call) retentionOf() error {
 	if err != nil {
 		return err
 	}
-	c.about(p)
 	var w jsonWriter
 	today := c.app.Day(c.now.UnixMilli())
 	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, today))
+	return c.reply(fasthttp.StatusOK, &w)
+}
+
+// eraseUser removes a person with everything that is known of it.
+func (c *call) eraseUser() error {
+	if err := c.onlyQuery("wait"); err != nil {
+		return err
+	}
+	wait, err := c.query("wait")
+	if err != nil {
+		return err
+	}
+	p, err := c.person()
+	if err != nil {
+		return err
+	}
+	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, wait == "true")
+	if err != nil {
+		return err
+	}
+	if wait != "true" {
+		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+		return nil
+	}
+	var w jsonWriter
+	w.begin('{')
+	w.int("id", p.ID)
+	w.int("profiles", r.Profiles)
+	w.int("hits", r.Hits)
+	w.end('}')
 	return c.reply(fasthttp.StatusOK, &w)
 }
 

@@ -138,7 +138,6 @@ func (c *call) replyUser(status int, p *spoor.Profile) error {
 	return c.reply(status, &w)
 }
 
-func (c *call) eraseUser() error { return errNoErasing }
 func (c *call) companies() error { return errNoCompanies }
 
 // lookups are the query names by which users are searched, in order of

@@ -26,6 +26,11 @@
 // others within six days; Sweeper.Sweep with full does all at once. Numbers of
 // sealed days stay as they were counted: stored = present + swept + erased.
 //
+// # Erasing
+//
+// Erase removes one person on request, in open days too, and asks Run to give the
+// bytes back at once. It needs no clock and waits for no midnight.
+//
 // # Clocks
 //
 // All times come from Options.Now. A wall clock that departs from the monotonic

@@ -19,6 +19,7 @@ type Store interface {
 	Anonymous(app spoor.AppID, since spoor.Day) ([]spoor.Number, error)
 	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
 	Remove(app spoor.AppID, numbers []spoor.Number, keeps func(*spoor.Profile) bool) (spoor.Removal, error)
+	Erase(app spoor.AppID, numbers []spoor.Number) (spoor.Removal, error)
 	Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error)
 	Pending() (spoor.ReclaimReport, error)
 }
@@ -45,18 +46,20 @@ type Sweeper struct {
 	mu        sync.Mutex // one sweep at a time
 	done      map[spoor.AppID]spoor.Day
 	reclaimed time.Time // when bytes were last given back
+	erased    chan struct{}
 	figures   figures
 }
 
 type figures struct {
-	profiles, hits, runs, failures, partitions atomic.Int64
-	pending, oldest, last                      atomic.Int64
-	stopped                                    atomic.Bool
+	profiles, hits, runs, failures, partitions, erased atomic.Int64
+	pending, oldest, last                              atomic.Int64
+	stopped                                            atomic.Bool
 }
 
 // Figures are counters for metrics, since the start.
 type Figures struct {
-	Profiles, Hits int64 // removed
+	Profiles, Hits int64 // swept
+	Erased         int64 // persons, on request
 	Runs, Failures int64
 	Partitions     int64 // days of apps that were rewritten
 	PendingDays    int64 // days of apps that still hold bytes of removed hits
@@ -73,14 +76,14 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}}
+	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
 func (s *Sweeper) Figures() Figures {
 	f := &s.figures
 	return Figures{
-		Profiles: f.profiles.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
+		Profiles: f.profiles.Load(), Erased: f.erased.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
 		PendingDays: f.pending.Load(), OldestPending: f.oldest.Load(), LastRun: f.last.Load(), Stopped: f.stopped.Load(),
 	}
 }
@@ -99,6 +102,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 		select {
 		case <-ctx.Done():
 			return
+		case <-s.erased: // whoever asked to be forgotten waits for no midnight, and for no clock
+			if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
+				s.opts.Log.Error("cannot give the bytes of an erased person back; it is tried again", "error", err)
+			}
+			continue
 		case <-ticks.C:
 		}
 		if by := watch.departed(); by > departMax || by < -departMax {
@@ -146,11 +154,40 @@ func (s *Sweeper) reclaimLeft(ctx context.Context) error {
 	if s.figures.pending.Load() == 0 || time.Since(s.reclaimed) < time.Hour {
 		return nil
 	}
+	return s.reclaimLocked(ctx)
+}
+
+func (s *Sweeper) reclaim(ctx context.Context) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.reclaimLocked(ctx)
+}
+
+func (s *Sweeper) reclaimLocked(ctx context.Context) error {
 	s.reclaimed = time.Now()
 	r, err := s.opts.Store.Reclaim(ctx, false)
 	s.figures.partitions.Add(int64(r.Partitions))
 	s.notePending()
 	return err
+}
+
+// Erase removes a person and returns once that is on disk; with wait, once no
+// byte of it is left in the files. Without, Run sees to that.
+func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error) {
+	r, err := s.opts.Store.Erase(app, []spoor.Number{n})
+	s.figures.erased.Add(r.Profiles)
+	if err != nil {
+		return r, err
+	}
+	if wait {
+		return r, s.reclaim(ctx)
+	}
+	s.notePending()
+	select {
+	case s.erased <- struct{}{}:
+	default:
+	}
+	return r, nil
 }
 
 // fallenDue lists the apps whose day has changed since their last sweep.

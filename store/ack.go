@@ -24,7 +24,7 @@ type counters struct {
 // before, are fsynced. Full means spoor.ErrBusy at once.
 func (s *Store) Write(hits []spoor.Hit) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.bytes, r.err = hits, nil, weight(hits), nil
+	r.hits, r.do, r.alone, r.bytes, r.err = hits, nil, false, weight(hits), nil
 	return s.submit(r, false)
 }
 
@@ -32,15 +32,22 @@ func (s *Store) Write(hits []spoor.Hit) error {
 // it wrote is fsynced.
 func (s *Store) change(f func(*group) error) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.bytes, r.err = nil, f, 1024, nil
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, false, 1024, nil
 	return s.submit(r, false)
 }
 
 // bulk is change for work that can wait: hits go first.
 func (s *Store) bulk(f func(*group) error) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.bytes, r.err = nil, f, 1024, nil
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, false, 1024, nil
 	return s.submit(r, true)
+}
+
+// alone is change in a group of its own.
+func (s *Store) alone(f func(*group) error) error {
+	r := requests.Get().(*request)
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, true, 1024, nil
+	return s.submit(r, false)
 }
 
 func (s *Store) submit(r *request, bulk bool) error {
@@ -101,7 +108,7 @@ func (s *Store) acknowledge(groups <-chan *group) {
 func takeBack(hits []spoor.Hit) {
 	for i := range hits {
 		h := &hits[i]
-		ours := h.Reason == spoor.ReasonClosed || h.Reason == spoor.ReasonNobody
+		ours := h.Reason == spoor.ReasonClosed || h.Reason == spoor.ReasonNobody || h.Reason == spoor.ReasonErased
 		if h.Outcome != spoor.Refused || ours {
 			h.Outcome, h.Reason = spoor.Pending, ""
 		}

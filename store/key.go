@@ -14,6 +14,7 @@ const (
 	prefixCount     = 'C' // roll-ups of a day
 	prefixDefine    = 'D' // catalogue of custom attributes
 	prefixEvent     = 'E' // event ids seen, by week of receipt
+	prefixErased    = 'G' // keyed hashes of who was erased
 	prefixFormat    = 'F' // what wrote this store
 	prefixHit       = 'H'
 	prefixIdent     = 'I' // identifiers
@@ -27,7 +28,7 @@ const (
 
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
-	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixEvent, prefixHit,
+	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
 	prefixIdent, prefixJournal, prefixSet, prefixNumber, prefixProfile, prefixWriter,
 }
 
@@ -126,6 +127,10 @@ func uncountedKey(slot uint64) []byte {
 }
 
 func formatKey() []byte { return []byte{prefixFormat} }
+
+func erasedKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash) []byte {
+	return append(append(key1(dst, prefixErased, app), byte(kind)), id[:]...)
+}
 
 func journalKey(dst []byte, app spoor.AppID, tick uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(dst, prefixJournal, app), tick)

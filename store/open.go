@@ -26,13 +26,14 @@ type Options struct {
 	Log      *slog.Logger     // default: slog.Default()
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
-	MemTableBytes int   // default: a sixty-fourth of the disk, 1 MiB to 32 MiB
-	CacheBytes    int64 // of Pebble's block cache; default 96 MiB
-	QueueBytesMax int64 // of hits that wait for the writer; default 32 MiB
-	FilterBytes   int   // of each of the three filters, at most; default 16 MiB
-	CacheEntries  int   // identifiers and profiles that are remembered, each; default 200,000
-	putOffFrom    int   // hits of a group from which on counts may wait (see uncounted.go)
-	ReserveBytes  int64 // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
+	MemTableBytes int    // default: a sixty-fourth of the disk, 1 MiB to 32 MiB
+	CacheBytes    int64  // of Pebble's block cache; default 96 MiB
+	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
+	FilterBytes   int    // of each of the three filters, at most; default 16 MiB
+	CacheEntries  int    // identifiers and profiles that are remembered, each; default 200,000
+	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
+	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
+	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
 }
 
 func (o *Options) setDefaults() error {
@@ -338,7 +339,10 @@ func (s *Store) start() error {
 		s: s, db: s.db, mark: stored, appsMade: appsMade, apps: map[spoor.AppID]*appState{},
 		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
 		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
-		known:    newFilter(s.opts.FilterBytes), weeks: map[uint32]*filter{}, loads: loads,
+		known:    newFilter(s.opts.FilterBytes), erased: newFilter(erasedFilterBytes), weeks: map[uint32]*filter{}, loads: loads,
+	}
+	if err := loadErased(s.db, w.erased); err != nil {
+		return errors.Join(fmt.Errorf("cannot read who was erased: %w", err), high.close())
 	}
 	if err := w.recount(); err != nil {
 		return errors.Join(fmt.Errorf("cannot count the newest hits of the store: %w", err), high.close())
@@ -358,6 +362,9 @@ func (s *Store) start() error {
 	}()
 	return nil
 }
+
+// erasedFilterBytes bounds the filter in front of the ledger of the erased.
+const erasedFilterBytes = 4 << 20
 
 // groupsInFlight is how many groups may wait for their sync while the writer
 // builds the next. More would make groups smaller, and each costs a commit.

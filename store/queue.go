@@ -12,6 +12,7 @@ import (
 type request struct {
 	hits  []spoor.Hit
 	do    func(*group) error
+	alone bool // wants a group of its own
 	bytes int64
 	err   error
 	done  chan struct{} // one token when the outcome is final
@@ -93,15 +94,20 @@ func (q *queue) take(dst []*request) []*request {
 		q.filled.Wait()
 	}
 	hits, n := 0, 0
-	for n < len(q.urgent) && hits < groupHitsMax {
+	for n < len(q.urgent) && hits < groupHitsMax && !(q.urgent[n].alone && n > 0) {
 		hits += max(1, len(q.urgent[n].hits))
-		n++
+		if n++; q.urgent[n-1].alone {
+			break
+		}
 	}
-	dst, q.urgent = shift(dst, q.urgent, n)
 	share := groupBulkFull
-	if n > 0 {
+	switch {
+	case n > 0 && q.urgent[n-1].alone:
+		share = 0
+	case n > 0:
 		share = groupBulkMin
 	}
+	dst, q.urgent = shift(dst, q.urgent, n)
 	dst, q.bulk = shift(dst, q.bulk, min(share, len(q.bulk)))
 	for _, r := range dst {
 		q.bytes -= r.bytes

@@ -53,7 +53,14 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 			return err
 		}
 		now := s.opts.Now()
-		due, rest, err := dueDays(db, entries, now, full)
+		var erased []entry
+		swept := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
+			if e.erased {
+				erased = append(erased, e)
+			}
+			return e.erased
+		})
+		due, rest, err := dueDays(db, swept, now, full)
 		if err != nil {
 			return err
 		}
@@ -63,14 +70,16 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 			from := hitDayKey(nil, p.app, p.day)
 			spans = append(spans, keySpan{from, after(from)})
 		}
-		if len(due) > 0 {
-			spans = append(spans, recordSpans(entries)...)
-		}
+		spans = append(spans, erasedSpans(erased)...)
+		spans = append(spans, recordSpans(entries)...)
 		slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
 		if err := clean(ctx, db, spans); err != nil {
 			return err
 		}
-		if err := s.finish(entries, due); err != nil {
+		if err := s.finish(swept, due); err != nil {
+			return err
+		}
+		if err := s.finish(erased, nil); err != nil {
 			return err
 		}
 		// The last log still holds what was decided; an empty memtable keeps its log.
@@ -220,6 +229,22 @@ func dueDays(db *pebble.DB, entries []entry, now time.Time, full bool) (due map[
 	return due, rest, nil
 }
 
+// erasedSpans are the hits of erased persons, and the roll-ups of their days: a
+// row that counts nothing any more was removed.
+func erasedSpans(entries []entry) (spans []keySpan) {
+	for _, e := range entries {
+		for _, f := range e.gone {
+			for _, day := range f.days {
+				hits := hitProfileKey(nil, e.app, day, f.number)
+				rows := countKey(nil, e.app, day, 0, 0)
+				rows = rows[:len(rows)-9]
+				spans = append(spans, keySpan{hits, after(hits)}, keySpan{rows, after(rows)})
+			}
+		}
+	}
+	return spans
+}
+
 // recordSpans are the stretches of profiles and of what leads to them.
 func recordSpans(entries []entry) (spans []keySpan) {
 	type ends struct{ low, high spoor.Number }
@@ -310,7 +335,7 @@ func holdsTombstones(db *pebble.DB, sp keySpan, newest uint64) (bool, error) {
 }
 
 // finish takes the days that are clean out of the journals, and removes the
-// journals that are empty then.
+// journals that are empty then, and those of erasures, which were cleaned whole.
 func (s *Store) finish(entries []entry, done map[partition]bool) error {
 	slices.SortFunc(entries, func(a, b entry) int { return cmp.Compare(a.at, b.at) })
 	for some := range slices.Chunk(entries, removalSlice) {
@@ -324,7 +349,7 @@ func (s *Store) finish(entries []entry, done map[partition]bool) error {
 						left = append(left, f)
 					}
 				}
-				if e.gone = left; len(left) == 0 {
+				if e.gone = left; len(left) == 0 || e.erased {
 					g.remove(e.key)
 				} else {
 					g.set(e.key, e.appendTo(nil))

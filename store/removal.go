@@ -189,6 +189,7 @@ func (g *group) drop(p *pending) {
 // journal is a removal whose bytes are not gone yet.
 type journal struct {
 	at      int64    // of the decision, Unix ms
+	erased  bool     // on request: its bytes are due at once
 	deleted bool     // the hits are covered by tombstones; until then reads leave them out
 	gone    []former // numbers and days
 }
@@ -197,11 +198,13 @@ const (
 	journalAt protowire.Number = iota + 1
 	journalDeleted
 	journalGone
+	journalErased
 )
 
 func (j *journal) appendTo(dst []byte) []byte {
 	dst = putInt(appendHeader(dst), journalAt, j.at)
 	dst = putBool(dst, journalDeleted, j.deleted)
+	dst = putBool(dst, journalErased, j.erased)
 	for _, f := range j.gone {
 		dst = putBytes(dst, journalGone, f.appendTo(nil))
 	}
@@ -215,6 +218,8 @@ func readJournal(value []byte) (j journal, err error) {
 			j.at = zigzag(num)
 		case journalDeleted:
 			j.deleted = num != 0
+		case journalErased:
+			j.erased = num != 0
 		case journalGone:
 			f, err := readFormer(b)
 			j.gone = append(j.gone, f)

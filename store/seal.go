@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"errors"
 	"fmt"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -60,20 +61,43 @@ func unfinishedDays(db *pebble.DB, app spoor.AppID) (days []spoor.Day, err error
 	if err != nil {
 		return nil, err
 	}
-	prefix := writerDayKey(nil, app, 0)
-	err = scan(db, prefix[:len(prefix)-4], func(key, value []byte) error {
-		c, err := readAccount(value)
-		if day := readDay(key[len(key)-4:]); err == nil && day <= sealed && !c.sealed {
+	all, err := countedDays(db, app, late)
+	if err != nil {
+		return nil, err
+	}
+	for _, day := range all {
+		if day > sealed {
+			break
+		}
+		finished := false // there may be no account yet, where all was put off
+		err := get(db, writerDayKey(nil, app, day), func(value []byte) error {
+			c, err := readAccount(value)
+			finished = c.sealed
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+		if !finished {
 			days = append(days, day)
 		}
-		return err
-	})
-	return days, err
+	}
+	return days, nil
 }
 
 func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day spoor.Day) (folded int, err error) {
-	// What waits in memory is written first; nothing comes after it.
-	if err := s.bulk(func(g *group) error { g.final = true; return nil }); err != nil {
+	// What waits in memory is written first; nothing is added after it. A person
+	// may be erased meanwhile: then the rows are of yesterday.
+	erasures := 0
+	err = s.bulk(func(g *group) error {
+		g.final = true
+		a, err := g.w.app(app.ID)
+		if err == nil && a != nil {
+			erasures = a.erasures
+		}
+		return err
+	})
+	if err != nil {
 		return 0, err
 	}
 	rows, err := countDay(db, app, day)
@@ -81,10 +105,16 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		return 0, err
 	}
 	folded = foldRare(rows)
+	if s.opts.betweenSeal != nil {
+		s.opts.betweenSeal()
+	}
 	err = s.bulk(func(g *group) error {
 		a, err := g.w.app(app.ID)
 		if err != nil || a == nil {
 			return err
+		}
+		if a.erasures != erasures {
+			return errErasedMeanwhile
 		}
 		d, err := g.day(a, day)
 		if err != nil {
@@ -102,6 +132,9 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		}
 		return nil
 	})
+	if errors.Is(err, errErasedMeanwhile) {
+		return s.sealDay(ctx, db, app, day)
+	}
 	if err != nil {
 		return 0, err
 	}
@@ -113,6 +146,8 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	}
 	return folded, clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}})
 }
+
+var errErasedMeanwhile = errors.New("somebody was erased meanwhile")
 
 // dayRow is a roll-up row with the profiles that brought it, as far as they are
 // few.
@@ -138,9 +173,13 @@ func (r *dayRow) add(c *counts, n spoor.Number) {
 // countDay recomputes a day's roll-ups from its hits.
 func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*dayRow, error) {
 	rows := map[rowKey]*dayRow{}
-	err := scan(db, hitDayKey(nil, app.ID, day), func(key, value []byte) error {
+	hidden, err := readHidden(db, app.ID)
+	if err != nil {
+		return nil, err
+	}
+	err = scan(db, hitDayKey(nil, app.ID, day), func(key, value []byte) error {
 		h, err := readHit(key, value)
-		if err != nil {
+		if err != nil || hidden.Contains(uint32(h.Profile)) {
 			return err
 		}
 		one := countsOf(&h)

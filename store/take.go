@@ -26,6 +26,10 @@ func (g *group) hit(h *spoor.Hit) error {
 	}
 	g.touchApp(a)
 	g.fileUnder(a, h)
+	if gone, err := g.isErased(a, h); gone || err != nil {
+		h.Reason = spoor.ReasonErased
+		return err
+	}
 	id, unique := a.salt.event(h, a.sequence+1)
 	if unique {
 		seen, err := g.seen(a, id, h)

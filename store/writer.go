@@ -32,6 +32,7 @@ type writer struct {
 	idents   *generations[identRef, spoor.Number]
 	profiles *generations[profileRef, *profile]
 	known    *filter            // every identifier that is in the store
+	erased   *filter            // identifiers of who was erased
 	weeks    map[uint32]*filter // event ids by week of receipt
 	loads    <-chan load        // what the filters learn from disk
 	days     int                // day states in memory, over all apps
@@ -60,10 +61,11 @@ type appState struct {
 	people permutation
 
 	counter
-	counted uint64 // group that wrote the counter
-	waiting int    // days whose counts wait
-	defs    map[string]spoor.Type
-	days    map[spoor.Day]*dayState
+	counted  uint64 // group that wrote the counter
+	waiting  int    // days whose counts wait
+	erasures int    // since the start
+	defs     map[string]spoor.Type
+	days     map[spoor.Day]*dayState
 
 	// Changes of this group.
 	touched bool

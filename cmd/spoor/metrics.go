@@ -74,6 +74,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	f := m.sweeper.Figures()
 	count("swept_profiles_total", "Profiles that fell due and were removed.", float64(f.Profiles))
 	count("swept_hits_total", "Hits that went with them.", float64(f.Hits))
+	count("erased_profiles_total", "Persons that were erased on request.", float64(f.Erased))
 	count("sweeps_total", "Sweeps.", float64(f.Runs))
 	count("sweeps_failed_total", "Sweeps that failed and are tried again.", float64(f.Failures))
 	count("rewritten_partitions_total", "Days of apps that were rewritten to give bytes back.", float64(f.Partitions))

@@ -12,8 +12,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"strconv"
-	"strings"
 	"syscall"
 	"time"
 
@@ -205,26 +203,16 @@ func (c *explainCommand) Run() error {
 	return nil
 }
 
-// find tries what the argument may be, from the most to the least certain.
+// find is the oldest profile that the argument may mean.
 func (c *explainCommand) find(cl *client) (int64, error) {
-	app := "&app=" + url.QueryEscape(c.App)
-	if id, err := strconv.ParseInt(c.Profile, 10, 64); err == nil && id > 0 {
-		var p struct{ ID int64 }
-		if cl.call("GET", fmt.Sprintf("/api/public/users/%d/?%s", id, app[1:]), nil, &p) == nil {
-			return id, nil
-		}
+	ids, err := findAll(cl, c.App, c.Profile)
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", c.App, c.Profile)
 	}
-	by := []string{"key", "user_id", "phone_number"}
-	if strings.Contains(c.Profile, "@") {
-		by = append([]string{"email"}, by...)
+	if err != nil {
+		return 0, err
 	}
-	for _, name := range by {
-		var p struct{ ID int64 }
-		if cl.call("GET", "/api/public/users/search/?"+name+"="+url.QueryEscape(c.Profile)+app, nil, &p) == nil && p.ID != 0 {
-			return p.ID, nil
-		}
-	}
-	return 0, fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", c.App, c.Profile)
+	return ids[0], nil
 }
 
 type scanCommand struct {

@@ -1,0 +1,126 @@
+package main
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"net/url"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+type eraseCommand struct {
+	dataFlag
+	App  string   `help:"The app." required:"" placeholder:"NAME"`
+	List string   `help:"A file with more of them, one a line." placeholder:"FILE" type:"existingfile"`
+	Who  []string `arg:"" optional:"" help:"Public ids, cookies or device ids, user ids, e-mail addresses or phone numbers; all profiles of an address go."`
+}
+
+// Run asks the running server, and waits for the last one's bytes, which are
+// reclaimed together with those of all before.
+func (c *eraseCommand) Run() error {
+	who, err := c.who()
+	if err != nil {
+		return err
+	}
+	cl := newClient(c.Data)
+	var ids []int64
+	var unknown []string
+	for _, w := range who {
+		found, err := findAll(cl, c.App, w)
+		if err != nil {
+			return err
+		}
+		if len(found) == 0 {
+			unknown = append(unknown, w)
+		}
+		ids = append(ids, found...)
+	}
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	hits := int64(0)
+	for i, id := range ids {
+		path := fmt.Sprintf("/api/public/users/%d/?app=%s", id, url.QueryEscape(c.App))
+		if i+1 < len(ids) {
+			if err := cl.call("DELETE", path, nil, nil); err != nil {
+				return err
+			}
+			fmt.Fprintf(os.Stderr, "%d of %d erased\n", i+1, len(ids))
+			continue
+		}
+		var r struct{ Hits int64 }
+		if err := cl.call("DELETE", path+"&wait=true", nil, &r); err != nil {
+			return err
+		}
+		hits = r.Hits
+	}
+	if len(ids) == 1 {
+		fmt.Printf("1 person with %d hits erased; no byte is left in the files\n", hits)
+	} else if len(ids) > 1 {
+		fmt.Printf("%d persons erased; no byte is left in the files\n", len(ids))
+	}
+	if len(unknown) > 0 {
+		return fmt.Errorf("app %s knows nobody by %d of the %d given, the first is %q; give public ids, cookies, user ids, e-mail addresses or phone numbers", c.App, len(unknown), len(who), unknown[0])
+	}
+	return nil
+}
+
+func (c *eraseCommand) who() ([]string, error) {
+	who := c.Who
+	if c.List != "" {
+		f, err := os.Open(c.List)
+		if err != nil {
+			return nil, err
+		}
+		defer f.Close()
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			if w := strings.TrimSpace(lines.Text()); w != "" {
+				who = append(who, w)
+			}
+		}
+		if err := lines.Err(); err != nil {
+			return nil, fmt.Errorf("cannot read %s: %w", c.List, err)
+		}
+	}
+	if len(who) == 0 {
+		return nil, errors.New("nobody is named; give an id, a cookie, an e-mail address …, or --list FILE")
+	}
+	return who, nil
+}
+
+// findAll lists the public ids of the profiles to which a text may lead: it is
+// tried as public id, cookie, user id, e-mail address and phone number.
+func findAll(cl *client, app, text string) (ids []int64, err error) {
+	var apps []appJSON
+	if apps, err = listApps(cl); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(apps, func(a appJSON) bool { return a.Name == app }) {
+		return nil, fmt.Errorf("there is no app %q; list the apps with: spoor app list", app)
+	}
+	in := "app=" + url.QueryEscape(app)
+	if id, err := strconv.ParseInt(text, 10, 64); err == nil && id > 0 {
+		var p struct{ ID int64 }
+		if cl.call("GET", fmt.Sprintf("/api/public/users/%d/?%s", id, in), nil, &p) == nil {
+			ids = append(ids, p.ID)
+		}
+	}
+	by := []string{"key", "user_id", "phone_number"}
+	if strings.Contains(text, "@") {
+		by = []string{"key", "user_id", "email"}
+	}
+	for _, name := range by {
+		var people []struct{ ID int64 }
+		if cl.call("GET", "/api/public/users/search/?many=true&"+name+"="+url.QueryEscape(text)+"&"+in, nil, &people) != nil {
+			continue // nobody
+		}
+		for _, p := range people {
+			ids = append(ids, p.ID)
+		}
+	}
+	slices.Sort(ids)
+	return slices.Compact(ids), nil
+}

@@ -1,0 +1,237 @@
+package store
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+// say stores a hit of a person with texts of its own, and returns its outcome.
+func (w *crowd) say(key, user string, happened time.Time, attrs ...spoor.Attribute) spoor.Hit {
+	w.Helper()
+	w.ids++
+	h := page(w.app, w.c, key, w.ids)
+	h.Key, h.UserID, h.Time, h.Attributes = key, user, happened.UnixMilli(), attrs
+	h.URL, h.Title = "https://shop.example/of-"+key, "Title of "+key
+	return write(w, w.s, h)[0]
+}
+
+func (w *crowd) erase(n spoor.Number) spoor.Removal {
+	w.Helper()
+	r, err := w.s.Erase(w.app.ID, []spoor.Number{n})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return r
+}
+
+// Goal: an erased person is gone from reads at once and from all bytes after
+// reclaiming, from sealed days and from today, under all former numbers; the
+// counts of open days are those of who is left, those of sealed days stay.
+// Method: a person on three devices over seventy days, among neighbours who do
+// the same; the store's own check compares open days with a scan of their hits.
+func TestErase(t *testing.T) {
+	for _, putOff := range []int{1, 32} {
+		w := newCrowd(t, vfs.NewMem(), "Europe/Warsaw")
+		w.s.opts.putOffFrom = putOff
+		both := func(f func(who string)) { f("person"); f("neighbour") }
+		both(func(who string) { w.say(who+"-old-cookie", "", w.c.Now()) })
+		both(func(who string) {
+			w.say(who+"-old-cookie", "user-"+who, w.c.Now(), text(spoor.AttrEmail, who+"@x.example"))
+		})
+		w.c.add(70 * 24 * time.Hour)
+		if _, _, err := w.s.SealDays(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		both(func(who string) { w.say(who+"-new-cookie", "", w.c.Now()) })
+		w.c.add(time.Hour)
+		both(func(who string) { w.say(who+"-new-cookie", "user-"+who, w.c.Now()) })
+		w.c.add(time.Minute)
+		both(func(who string) { w.say(who+"-new-cookie", "", w.c.Now().Add(-30*time.Second)) })
+		before, err := w.s.Partitions(w.app.ID)
+		if err != nil || len(before) != 2 {
+			t.Fatal(before, err)
+		}
+		numbers, err := w.s.Find(w.app.ID, spoor.LookupUserID, "user-person")
+		if err != nil || len(numbers) != 1 {
+			t.Fatal(numbers, err)
+		}
+		exported := int64(0)
+		if err := w.s.Hits(w.app.ID, numbers[0], func(*spoor.Hit) error { exported++; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		for _, text := range []string{"person-old-cookie", "person-new-cookie", "user-person", "person@x.example"} {
+			if len(w.places(text)) == 0 {
+				t.Fatalf("positive control: %s is not found", text)
+			}
+		}
+		if r := w.erase(numbers[0]); r.Profiles != 1 || r.Hits != exported || exported != 5 {
+			t.Errorf("erased %+v, exported %d", r, exported)
+		}
+		check(t, w.s)
+		w.finds(spoor.LookupUserID, "user-person")
+		w.finds(spoor.LookupEmail, "person@x.example")
+		after, err := w.s.Partitions(w.app.ID)
+		if err != nil || after[0].Hits != before[0].Hits-2 || after[0].Profiles != before[0].Profiles ||
+			after[1].Hits != before[1].Hits-3 || after[1].Profiles >= before[1].Profiles {
+			t.Errorf("partitions %+v, %v; were %+v", after, err, before)
+		}
+		w.reclaim(false)
+		for _, text := range []string{"person-old-cookie", "person-new-cookie", "user-person", "person@x.example"} {
+			for _, f := range w.places(text) {
+				t.Errorf("still there: %s in %+v", text, f)
+			}
+		}
+		for _, text := range []string{"neighbour-old-cookie", "neighbour-new-cookie", "user-neighbour", "neighbour@x.example"} {
+			if len(w.places(text)) == 0 {
+				t.Errorf("%s is gone too", text)
+			}
+		}
+		check(t, w.s)
+		if r := w.erase(numbers[0]); r != (spoor.Removal{}) {
+			t.Errorf("erased again: %+v", r)
+		}
+	}
+}
+
+// Goal: what happened before an erasure brings nobody back, by whichever
+// identifier it comes, also after a restart; what happens later begins anew.
+func TestErasedStayErased(t *testing.T) {
+	fs := vfs.NewMem()
+	w := newCrowd(t, fs, "UTC")
+	first := w.say("cookie", "user", w.c.Now()).Profile
+	w.say("second-cookie", "user", w.c.Now())
+	w.say("other", "", w.c.Now())
+	w.c.add(time.Hour)
+	w.erase(first)
+	past := w.c.Now().Add(-time.Minute)
+	w.c.add(time.Hour)
+	old := func() {
+		t.Helper()
+		for _, who := range [][2]string{{"cookie", ""}, {"second-cookie", ""}, {"", "user"}, {"fresh-cookie", "user"}, {"cookie", "somebody"}} {
+			if h := w.say(who[0], who[1], past); h.Outcome != spoor.Refused || h.Reason != spoor.ReasonErased {
+				t.Errorf("%q: %v %q", who, h.Outcome, h.Reason)
+			}
+		}
+		if h := w.say("other", "", past); h.Outcome != spoor.Stored {
+			t.Errorf("a neighbour: %v %q", h.Outcome, h.Reason)
+		}
+	}
+	old()
+	if err := w.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.s = open(t, w.o)
+	old()
+	again := w.say("cookie", "user", w.c.Now())
+	if again.Outcome != spoor.Stored || again.Profile == first {
+		t.Errorf("new activity: %v, profile %d as before %d", again.Outcome, again.Profile, first)
+	}
+	old()
+	n, err := w.s.ProfileCount(w.app.ID)
+	if err != nil || n != 2 {
+		t.Errorf("%d profiles, %v; want 2", n, err)
+	}
+}
+
+// Goal: an erasure that lands between the building and the writing of a sealed
+// day stays: neither the text of a row nor its count comes back.
+func TestErasureBetweenBuildingAndSealing(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	var first spoor.Number
+	for i := range rareProfiles { // so many that the text is not folded, unless one is missing
+		h := page(w.app, w.c, fmt.Sprint("cookie", i), i)
+		h.URL = "https://shop.example/path-of-few"
+		if n := write(t, w.s, h)[0].Profile; i == 0 {
+			first = n
+		}
+	}
+	w.c.add(30 * 24 * time.Hour)
+	var once sync.Once
+	w.s.opts.betweenSeal = func() { once.Do(func() { w.erase(first) }) }
+	if _, _, err := w.s.SealDays(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	check(t, w.s)
+	w.reclaim(true)
+	days, err := w.s.Partitions(w.app.ID)
+	if err != nil || days[0].Hits != rareProfiles-1 || days[0].Profiles != rareProfiles-1 {
+		t.Errorf("partitions %+v, %v", days, err)
+	}
+	err = scan(w.s.db, key1(nil, prefixCount, w.app.ID), func(_, value []byte) error {
+		row, err := readCounts(value)
+		if err == nil && (row.text == "/path-of-few" || row.hits > rareProfiles-1) {
+			t.Errorf("a row says %q, %d hits", row.text, row.hits)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
+
+// Goal: erasing and writing at once lose nothing and leave nothing: every hit
+// that was stored under a number that is gone is gone, every other is there.
+// Method: writers whose visitors come, are erased and come again.
+func TestEraseWhileTheyWrite(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	var mu sync.Mutex
+	gone := map[spoor.Number]bool{}
+	stored := map[string]spoor.Number{}
+	var writers sync.WaitGroup
+	for id := range 4 {
+		writers.Go(func() {
+			for n := range 150 {
+				h := page(w.app, w.c, fmt.Sprint("visitor", n%5), n)
+				h.ID, h.Time = fmt.Sprint(id, " ", n), w.c.ms()+int64(n%7)
+				h.Received = h.Time
+				hits := []spoor.Hit{h}
+				if err := w.s.Write(hits); err != nil {
+					t.Error(err)
+					return
+				}
+				mu.Lock()
+				if hits[0].Outcome == spoor.Stored {
+					stored[h.ID] = hits[0].Profile
+				}
+				mu.Unlock()
+				if n%10 != 9 {
+					continue
+				}
+				numbers, err := w.s.Find(w.app.ID, spoor.LookupKey, fmt.Sprint("visitor", id))
+				if err == nil && len(numbers) == 1 {
+					var r spoor.Removal
+					if r, err = w.s.Erase(w.app.ID, numbers); r.Profiles == 1 {
+						mu.Lock()
+						gone[numbers[0]] = true
+						mu.Unlock()
+					}
+				}
+				if err != nil {
+					t.Error(err)
+				}
+			}
+		})
+	}
+	writers.Wait()
+	there := map[string]bool{}
+	if err := w.s.ScanHits(w.app.ID, 0, 100000, func(h *spoor.Hit) error { there[h.ID] = true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for id, n := range stored {
+		if there[id] == gone[n] {
+			t.Errorf("hit %s of profile %d: there %t, erased %t", id, n, there[id], gone[n])
+		}
+	}
+	if len(gone) < 10 {
+		t.Errorf("only %d erasures", len(gone))
+	}
+	check(t, w.s)
+	w.reclaim(false)
+	check(t, w.s)
+}
