@@ -16,6 +16,7 @@ type App struct {
 	Tokens   []Token    `json:"tokens"`
 	Settings Settings   `json:"settings"`
 	Closed   bool       `json:"closed,omitempty"` // takes no data any more
+	Ends     int64      `json:"ends,omitempty"`   // Unix ms when the app goes with all its data; 0: never
 	Demo     bool       `json:"demo,omitempty"`   // the open app of serve --demo
 
 	zones *zones // remembers the last day asked for; nil works, slower

@@ -63,6 +63,7 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 	w.text("name", a.Name)
 	w.time("created", a.Created)
 	w.bool("closed", a.Closed)
+	w.time("ends", a.Ends)
 	w.bool("demo", a.Demo)
 	w.key("keys")
 	w.begin('[')
@@ -185,17 +186,30 @@ func (c *call) change(edit func(*spoor.App) error) error {
 	return err
 }
 
-// updateApp takes {"settings":{"name":"value"},"closed":bool}; all of it or
-// nothing is done.
+// updateApp takes {"settings":{"name":"value"},"closed":bool,"ends":time}; all of
+// it or nothing is done. An app that ends takes no data any more; an empty time
+// takes that back.
 func (c *call) updateApp() error {
 	var in struct {
 		Settings map[string]scalar
 		Closed   *bool
+		Ends     *string
 	}
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
+	var ends int64
+	if in.Ends != nil && *in.Ends != "" {
+		var errs fieldErrors
+		ends = c.expiry(*in.Ends, &errs)
+		if err := errs.err(); err != nil {
+			return fieldError("ends", "Give a time in the future, such as 2027-01-01T00:00:00Z.")
+		}
+	}
 	err := c.change(func(a *spoor.App) error {
+		if in.Ends != nil {
+			a.Ends, a.Closed = ends, ends != 0
+		}
 		if err := applySettings(&a.Settings, in.Settings, c.now); err != nil {
 			return err
 		}
@@ -259,6 +273,7 @@ func (c *call) deleteApp() error {
 		return err
 	}
 	c.s.limits.forget(c.app.ID)
+	c.s.opt.Retention.Hurry()
 	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
 	return nil
 }

@@ -475,3 +475,5 @@ func (fakeRetention) Sweep(_ context.Context, full bool) (spoor.Sweep, error) {
 func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error) {
 	return spoor.Removal{Profiles: 1, Hits: int64(n)}, nil
 }
+
+func (fakeRetention) Hurry() {}

@@ -15,6 +15,7 @@ import (
 // Store is what a Sweeper needs of the store.
 type Store interface {
 	AllApps() []*spoor.App
+	DeleteApp(id spoor.AppID) error
 	SealDays(ctx context.Context) (days, folded int, err error)
 	Anonymous(app spoor.AppID, since spoor.Day) ([]spoor.Number, error)
 	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
@@ -122,6 +123,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
 			continue
 		}
+		if err := s.endApps(); err != nil {
+			failed = time.Now()
+			s.opts.Log.Error("cannot end an app; it is tried again", "error", err, "in", retryAfter)
+			continue
+		}
 		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
 			failed = time.Now()
 			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
@@ -183,11 +189,32 @@ func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wa
 		return r, s.reclaim(ctx)
 	}
 	s.notePending()
+	s.Hurry()
+	return r, nil
+}
+
+// Hurry asks Run to give back the bytes of what was removed on request.
+func (s *Sweeper) Hurry() {
 	select {
 	case s.erased <- struct{}{}:
 	default:
 	}
-	return r, nil
+}
+
+// endApps deletes the apps whose time has come.
+func (s *Sweeper) endApps() error {
+	now := s.opts.Now().UnixMilli()
+	for _, a := range s.opts.Store.AllApps() {
+		if a.Ends == 0 || a.Ends > now {
+			continue
+		}
+		if err := s.opts.Store.DeleteApp(a.ID); err != nil {
+			return fmt.Errorf("cannot delete app %q: %w", a.Name, err)
+		}
+		s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
+		s.Hurry()
+	}
+	return nil
 }
 
 // fallenDue lists the apps whose day has changed since their last sweep.

@@ -165,7 +165,8 @@ func (s *Store) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor
 	return app, err
 }
 
-// DeleteApp removes an app with all its data. Its number is not used again.
+// DeleteApp removes an app with all its data. Its number is not used again. The
+// bytes go with the next Reclaim.
 func (s *Store) DeleteApp(id spoor.AppID) error {
 	return s.change(func(g *group) error {
 		if s.apps.Load().byID[id] == nil {
@@ -178,6 +179,8 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 				return err
 			}
 		}
+		j := journal{at: s.opts.Now().UnixMilli(), erased: true, app: id}
+		g.set(journalKey(nil, 0, uint64(id)), j.appendTo(nil))
 		delete(g.w.apps, id)
 		s.apps.Store(s.apps.Load().with(id, nil))
 		return nil

@@ -108,9 +108,12 @@ func (s *Store) Pending() (r spoor.ReclaimReport, err error) {
 		days := map[partition]bool{}
 		for _, e := range entries {
 			r.Oldest = least(r.Oldest, e.at)
+			if e.app != 0 {
+				days[partition{app: e.app}] = true
+			}
 			for _, f := range e.gone {
 				for _, day := range f.days {
-					days[partition{e.app, day}] = true
+					days[partition{e.of, day}] = true
 				}
 			}
 		}
@@ -135,7 +138,7 @@ func (s *Store) coverHits(ctx context.Context, db *pebble.DB, entries []entry) e
 		fresh = append(fresh, e)
 		for _, f := range e.gone {
 			for _, day := range f.days {
-				from := hitProfileKey(nil, e.app, day, f.number)
+				from := hitProfileKey(nil, e.of, day, f.number)
 				spans = append(spans, keySpan{from, after(from)})
 			}
 		}
@@ -201,7 +204,7 @@ func dueDays(db *pebble.DB, entries []entry, now time.Time, full bool) (due map[
 	for _, e := range entries {
 		for _, f := range e.gone {
 			for _, day := range f.days {
-				p := partition{e.app, day}
+				p := partition{e.of, day}
 				g := days[p]
 				if g == nil {
 					g = new(garbage)
@@ -229,14 +232,20 @@ func dueDays(db *pebble.DB, entries []entry, now time.Time, full bool) (due map[
 	return due, rest, nil
 }
 
-// erasedSpans are the hits of erased persons, and the roll-ups of their days: a
-// row that counts nothing any more was removed.
+// erasedSpans are deleted apps as a whole, the hits of erased persons, and the
+// roll-ups of their days: a row that counts nothing any more was removed.
 func erasedSpans(entries []entry) (spans []keySpan) {
 	for _, e := range entries {
+		for _, prefix := range appPrefixes {
+			if e.app != 0 {
+				from := key1(nil, prefix, e.app)
+				spans = append(spans, keySpan{from, after(from)})
+			}
+		}
 		for _, f := range e.gone {
 			for _, day := range f.days {
-				hits := hitProfileKey(nil, e.app, day, f.number)
-				rows := countKey(nil, e.app, day, 0, 0)
+				hits := hitProfileKey(nil, e.of, day, f.number)
+				rows := countKey(nil, e.of, day, 0, 0)
 				rows = rows[:len(rows)-9]
 				spans = append(spans, keySpan{hits, after(hits)}, keySpan{rows, after(rows)})
 			}
@@ -251,8 +260,8 @@ func recordSpans(entries []entry) (spans []keySpan) {
 	apps := map[spoor.AppID]*ends{}
 	for _, e := range entries {
 		for _, f := range e.gone {
-			if x := apps[e.app]; x == nil {
-				apps[e.app] = &ends{f.number, f.number}
+			if x := apps[e.of]; x == nil {
+				apps[e.of] = &ends{f.number, f.number}
 			} else {
 				x.low, x.high = min(x.low, f.number), max(x.high, f.number)
 			}
@@ -344,7 +353,7 @@ func (s *Store) finish(entries []entry, done map[partition]bool) error {
 				e := &some[i]
 				var left []former
 				for _, f := range e.gone {
-					f.days = slices.DeleteFunc(slices.Clone(f.days), func(d spoor.Day) bool { return done[partition{e.app, d}] })
+					f.days = slices.DeleteFunc(slices.Clone(f.days), func(d spoor.Day) bool { return done[partition{e.of, d}] })
 					if len(f.days) > 0 {
 						left = append(left, f)
 					}

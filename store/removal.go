@@ -188,10 +188,11 @@ func (g *group) drop(p *pending) {
 
 // journal is a removal whose bytes are not gone yet.
 type journal struct {
-	at      int64    // of the decision, Unix ms
-	erased  bool     // on request: its bytes are due at once
-	deleted bool     // the hits are covered by tombstones; until then reads leave them out
-	gone    []former // numbers and days
+	at      int64       // of the decision, Unix ms
+	erased  bool        // on request: its bytes are due at once
+	app     spoor.AppID // that was deleted as a whole; 0: none, but the numbers of gone
+	deleted bool        // the hits are covered by tombstones; until then reads leave them out
+	gone    []former    // numbers and days
 }
 
 const (
@@ -199,12 +200,14 @@ const (
 	journalDeleted
 	journalGone
 	journalErased
+	journalApp
 )
 
 func (j *journal) appendTo(dst []byte) []byte {
 	dst = putInt(appendHeader(dst), journalAt, j.at)
 	dst = putBool(dst, journalDeleted, j.deleted)
 	dst = putBool(dst, journalErased, j.erased)
+	dst = putUint(dst, journalApp, uint64(j.app))
 	for _, f := range j.gone {
 		dst = putBytes(dst, journalGone, f.appendTo(nil))
 	}
@@ -220,6 +223,8 @@ func readJournal(value []byte) (j journal, err error) {
 			j.deleted = num != 0
 		case journalErased:
 			j.erased = num != 0
+		case journalApp:
+			j.app = spoor.AppID(num)
 		case journalGone:
 			f, err := readFormer(b)
 			j.gone = append(j.gone, f)
@@ -233,7 +238,7 @@ func readJournal(value []byte) (j journal, err error) {
 // entry is a journal with its key.
 type entry struct {
 	journal
-	app spoor.AppID
+	of  spoor.AppID // the app of the numbers
 	key []byte
 }
 
@@ -248,7 +253,7 @@ func readJournals(db pebble.Reader, app spoor.AppID) (all []entry, err error) {
 		if err != nil {
 			return fmt.Errorf("cannot read the journal of a removal: %w", err)
 		}
-		all = append(all, entry{journal: j, app: spoor.AppID(be32(key[1:])), key: slices.Clone(key)})
+		all = append(all, entry{journal: j, of: spoor.AppID(be32(key[1:])), key: slices.Clone(key)})
 		return nil
 	})
 	return all, err

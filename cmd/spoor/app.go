@@ -6,17 +6,19 @@ import (
 	"os"
 	"strings"
 	"text/tabwriter"
+	"time"
 
 	"github.com/spoorhq/spoor"
 )
 
 type appCommand struct {
-	Create appCreate `cmd:"" help:"Make an app; prints its name, its zone and its first write key."`
-	List   appList   `cmd:"" help:"List the apps."`
-	Set    appSet    `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
-	Keys   appKeys   `cmd:"" help:"List, add, remove write keys, which senders use."`
-	Tokens appTokens `cmd:"" help:"List, add, remove API tokens, which readers use."`
-	Delete appDelete `cmd:"" help:"Delete an app with all its data."`
+	Create    appCreate    `cmd:"" help:"Make an app; prints its name, its zone and its first write key."`
+	List      appList      `cmd:"" help:"List the apps."`
+	Set       appSet       `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
+	Keys      appKeys      `cmd:"" help:"List, add, remove write keys, which senders use."`
+	Tokens    appTokens    `cmd:"" help:"List, add, remove API tokens, which readers use."`
+	Terminate appTerminate `cmd:"" help:"End an app: it takes no data from now on, and goes with all its data after a while."`
+	Delete    appDelete    `cmd:"" help:"Delete an app with all its data, now."`
 }
 
 // appJSON is an app as the server prints it.
@@ -24,6 +26,7 @@ type appJSON struct {
 	Name     string            `json:"name"`
 	Created  string            `json:"created"`
 	Closed   bool              `json:"closed"`
+	Ends     string            `json:"ends"`
 	Keys     []keyJSON         `json:"keys"`
 	Tokens   []tokenJSON       `json:"tokens"`
 	Settings map[string]string `json:"settings"`
@@ -75,6 +78,9 @@ func (c *appList) Run() error {
 		state := "open"
 		if a.Closed {
 			state = "closed"
+		}
+		if a.Ends != "" {
+			state = "ends " + a.Ends
 		}
 		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", a.Name, a.Settings["timezone"], len(a.Keys), len(a.Tokens), state)
 	}
@@ -181,6 +187,35 @@ func (c *appTokens) Run() error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Role, t.Created, orNever(t.Expires))
 	}
 	return w.Flush()
+}
+
+type appTerminate struct {
+	dataFlag
+	Name   string        `arg:"" help:"The app."`
+	After  time.Duration `help:"How long its data can still be exported, at most 720h (30 days). [${default}]" default:"24h" placeholder:"TIME"`
+	Cancel bool          `help:"Take a termination back."`
+}
+
+const terminateMax = 30 * 24 * time.Hour
+
+func (c *appTerminate) Run() error {
+	cl := newClient(c.Data)
+	if c.Cancel {
+		if err := cl.call("PATCH", appPath(c.Name), map[string]string{"ends": ""}, nil); err != nil {
+			return err
+		}
+		fmt.Printf("app %s goes on and takes data again\n", c.Name)
+		return nil
+	}
+	if c.After <= 0 || c.After > terminateMax {
+		return fmt.Errorf("cannot use --after %s: all data of a terminated app is gone after 30 days; give 1s to 720h", c.After)
+	}
+	var app appJSON
+	if err := cl.call("PATCH", appPath(c.Name), map[string]string{"ends": time.Now().Add(c.After).UTC().Format(time.RFC3339)}, &app); err != nil {
+		return err
+	}
+	fmt.Printf("app %s takes no data any more and goes with all its data at %s\nuntil then: export /api/export/users.csv and /api/export/hits.ndjson, or take it back with --cancel\n", c.Name, app.Ends)
+	return nil
 }
 
 type appDelete struct {
