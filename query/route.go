@@ -57,6 +57,7 @@ func routes() []route {
 			route{"PUT", one, scopeApp, write, "users.update", (*call).updateUser},
 			route{"PATCH", one, scopeApp, write, "users.update", (*call).updateUser},
 			route{"DELETE", one, scopeApp, erase, "users.erase", (*call).eraseUser},
+			route{"GET", one + "export/", scopeApp, read, "users.export", (*call).exportPerson},
 			route{"GET", one + "retention/", scopeApp, read, "users.retention", (*call).retentionOf},
 			route{"POST", one + "set_attribute/", scopeApp, write, "users.set_attribute", (*call).setAttribute},
 			route{"POST", one + "set_multiple_attributes/", scopeApp, write, "users.set_attributes", (*call).setAttributes},

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
 	"os/exec"
 	"strings"
@@ -112,4 +113,78 @@ func partitionsOf(t *testing.T, data string, day time.Time) (c counted) {
 	}
 	t.Fatalf("no row of the day:\n%s", out)
 	return c
+}
+
+// Goal: what a person is shown is what erasing removes, and both are what is
+// found in the files.
+// Method: a person with a text of its own in every place that keeps one. Each
+// text that the export shows is found by a raw scan before the erasure and by
+// none after; the hits that are exported are as many as are erased.
+func TestExportedIsErasedIsFound(t *testing.T) {
+	s := demo(t)
+	places := 0
+	mark := func(place string) string {
+		places++
+		return fmt.Sprintf("mark%02dof%s", places, strings.ReplaceAll(place, " ", ""))
+	}
+	send := func(body object) {
+		t.Helper()
+		raw, err := json.Marshal(body)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if r := s.hit(string(raw)); r.status != 200 {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+	}
+	agent := "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0 "
+	cookie, user, phone := mark("cookie"), mark("user"), mark("phone cookie")
+	send(object{"key": cookie, "url": "https://shop.example/" + mark("path"), "referrer": "https://search.example/" + mark("referrer"), "title": mark("title"),
+		"user_agent": agent + mark("agent"), "id": mark("event id"), "properties": object{mark("property"): mark("value")}})
+	send(object{"key": cookie, "user_id": user, "type": "identify", "user_agent": agent,
+		"attributes": object{"email": mark("mail") + "@x.example", "first_name": mark("name"), "plan": mark("attribute"), "phone_number": "+48 123 987 654"}})
+	send(object{"key": phone, "user_id": user, "type": "event", "name": mark("event"), "user_agent": agent, "time": time.Now().AddDate(0, 0, -3).Format(time.RFC3339)})
+	send(object{"key": phone, "type": "screen", "name": mark("screen"), "user_agent": agent})
+
+	for _, format := range []string{"json", "csv"} {
+		out, err := exec.Command(binary, "person", "export", "--data", s.data, "--app", "demo", "--format", format, user).CombinedOutput()
+		if err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		for n := range places {
+			if !strings.Contains(string(out), fmt.Sprintf("mark%02dof", n+1)) {
+				t.Errorf("%s: text %d is not exported:\n%s", format, n+1, out)
+			}
+		}
+	}
+	out, err := exec.Command(binary, "person", "export", "--data", s.data, "--app", "demo", user).Output()
+	var exported struct {
+		Hits []object
+	}
+	if err == nil {
+		err = json.Unmarshal(out, &exported)
+	}
+	if err != nil || len(exported.Hits) != 4 {
+		t.Fatalf("%d hits are exported, %v:\n%s", len(exported.Hits), err, out)
+	}
+	found := func(n int) bool {
+		out, err := exec.Command(binary, "scan", "--data", s.data, fmt.Sprintf("mark%02dof", n+1)).CombinedOutput()
+		if err == nil != strings.Contains(string(out), "nothing found") {
+			t.Fatalf("%v: %s", err, out)
+		}
+		return err != nil
+	}
+	for n := range places {
+		if !found(n) {
+			t.Errorf("positive control: text %d is not found", n+1)
+		}
+	}
+	if out, err := exec.Command(binary, "erase", "--data", s.data, "--app", "demo", user).CombinedOutput(); err != nil || !strings.Contains(string(out), "1 person with 4 hits erased") {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for n := range places {
+		if found(n) {
+			t.Errorf("text %d is still there", n+1)
+		}
+	}
 }

@@ -38,6 +38,7 @@ type commandLine struct {
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
 	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
 	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
+	Person     personCommand     `cmd:"" help:"Export all that is kept of a person."`
 	Erase      eraseCommand      `cmd:"" help:"Remove persons with everything that is known of them, and wait until no byte is left."`
 	Explain    explainCommand    `cmd:"" help:"Say what keeps a profile, and its planned deletion."`
 	Scan       scanCommand       `cmd:"" help:"Search every file of a data directory for texts, blocks decompressed: the proof that something is gone."`
