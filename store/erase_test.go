@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"testing"
 	"time"
@@ -234,4 +235,27 @@ func TestEraseWhileTheyWrite(t *testing.T) {
 	check(t, w.s)
 	w.reclaim(false)
 	check(t, w.s)
+}
+
+// Goal: hits that were not counted yet when their person was erased are not
+// counted after a crash either.
+// Method: every group puts its counts off; the disk is copied as a crash leaves
+// it right after the erasure.
+func TestErasedAreNotCountedAfterACrash(t *testing.T) {
+	mem := vfs.NewCrashableMem()
+	w := newCrowd(t, mem, "UTC")
+	w.s.opts.putOffFrom = 1
+	n := w.say("person", "", w.c.Now()).Profile
+	for i := range 5 {
+		w.say("person", "", w.c.Now())
+		w.say(fmt.Sprint("neighbour", i), "", w.c.Now())
+	}
+	w.erase(n)
+	copied := mem.CrashClone(vfs.CrashCloneCfg{UnsyncedDataPercent: 100, RNG: rand.New(rand.NewPCG(1, 1))})
+	s := open(t, testOptions(t, copied, w.c))
+	check(t, s)
+	days, err := s.Partitions(w.app.ID)
+	if err != nil || len(days) != 1 || days[0].Hits != 5 || days[0].Profiles != 5 {
+		t.Errorf("partitions %+v, %v", days, err)
+	}
 }
