@@ -30,13 +30,13 @@ func (s *Store) Erase(app spoor.AppID, numbers []spoor.Number) (sum spoor.Remova
 }
 
 // erase runs in a group of its own: it finds the hits of a profile on disk, and
-// those of an earlier request of the group would not be there yet.
+// those of an earlier request of the group would not be there yet. A group that
+// stores nothing puts no counts off, so none of its days waits to be counted.
 func (g *group) erase(id spoor.AppID, n spoor.Number, at int64) (sum spoor.Removal, err error) {
 	a, err := g.w.app(id)
 	if err != nil || a == nil {
 		return sum, err
 	}
-	g.final = true // no hit of the person may wait to be counted
 	g.touchApp(a)
 	p, err := g.profile(a, n)
 	if err != nil {
