@@ -27,7 +27,7 @@ Run it:
   spoor app create shop --timezone Europe/Warsaw --data /var/lib/spoor
   spoor app tokens shop --create crm --role read --data /var/lib/spoor
 
-Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one. Every flag can be set by the environment variable that its help names.`
+Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names.`
 
 // commandLine is all of spoor's configuration. Kong fills it from flags and,
 // where a flag is absent, from the environment.
