@@ -30,7 +30,7 @@ type ReclaimReport struct {
 type Verdict struct {
 	Keeps   []string // what keeps it, in words; empty: it is due
 	LastDay Day      // of activity; of its making if it never was active
-	Due     Day      // begins with the midnight that decides, if nothing else keeps it; 0: never
+	Due     Day      // begins with the midnight that decides, if the profile is idle until then; 0: none is planned
 }
 
 // Sweep is what one sweep did.

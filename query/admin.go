@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"context"
 	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
@@ -273,6 +274,13 @@ func (c *call) deleteApp() error {
 		return err
 	}
 	c.s.limits.forget(c.app.ID)
+	wait, err := c.query("wait")
+	if err == nil && wait == "true" {
+		err = c.s.opt.Retention.Reclaim(context.Background())
+	}
+	if err != nil {
+		return err
+	}
 	c.s.opt.Retention.Hurry()
 	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
 	return nil

@@ -477,3 +477,5 @@ func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, wai
 }
 
 func (fakeRetention) Hurry() {}
+
+func (fakeRetention) Reclaim(context.Context) error { return nil }

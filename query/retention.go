@@ -18,6 +18,8 @@ type Retention interface {
 	// Erase removes a person, and returns once that is on disk; with wait, once no
 	// byte is left in the files. Without, that follows within a minute or so.
 	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error)
+	// Reclaim gives the bytes of what was removed back before it returns.
+	Reclaim(ctx context.Context) error
 	// Hurry asks for the bytes of what was removed to be given back soon.
 	Hurry()
 	// Sweep removes what is due now; full gives all bytes back before it returns.

@@ -30,8 +30,12 @@ func Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) (v spoor.Verdict) 
 		v.Keeps = append(v.Keeps, "the app's idle_days is 0: nobody falls due")
 		return v
 	}
+	contacts := len(v.Keeps)
 	if v.Due = v.LastDay + spoor.Day(idle) + 1; v.Due > today {
 		v.Keeps = append(v.Keeps, fmt.Sprintf("it was active on %s, not %d full days ago", v.LastDay, idle))
+	}
+	if contacts > 0 {
+		v.Due = 0
 	}
 	return v
 }

@@ -94,6 +94,9 @@ func (s *Sweeper) Figures() Figures {
 func (s *Sweeper) Run(ctx context.Context) {
 	s.notePending()
 	s.announce()
+	if s.figures.pending.Load() > 0 { // a removal was decided before the start; no clock is needed to finish it
+		s.Hurry()
+	}
 	began := time.Now()
 	watch := newWatch(s.opts.Now)
 	ticks := time.NewTicker(min(tick, max(s.opts.Grace/4, 100*time.Millisecond)))
@@ -104,7 +107,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.erased: // whoever asked to be forgotten waits for no midnight, and for no clock
-			if err := s.reclaim(ctx); err != nil && ctx.Err() == nil {
+			if err := s.Reclaim(ctx); err != nil && ctx.Err() == nil {
 				s.opts.Log.Error("cannot give the bytes of an erased person back; it is tried again", "error", err)
 			}
 			continue
@@ -120,12 +123,10 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if err := s.seal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
 			s.opts.Log.Error("cannot seal days; it is tried again", "error", err)
 		}
-		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
-			continue
+		if err := s.endApps(); err != nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
+			s.opts.Log.Error("cannot end an app; it is tried again", "error", err)
 		}
-		if err := s.endApps(); err != nil {
-			failed = time.Now()
-			s.opts.Log.Error("cannot end an app; it is tried again", "error", err, "in", retryAfter)
+		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
 			continue
 		}
 		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
@@ -163,7 +164,9 @@ func (s *Sweeper) reclaimLeft(ctx context.Context) error {
 	return s.reclaimLocked(ctx)
 }
 
-func (s *Sweeper) reclaim(ctx context.Context) error {
+// Reclaim gives back the bytes of what was removed on request, and what else is
+// due.
+func (s *Sweeper) Reclaim(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.reclaimLocked(ctx)
@@ -186,7 +189,7 @@ func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wa
 		return r, err
 	}
 	if wait {
-		return r, s.reclaim(ctx)
+		return r, s.Reclaim(ctx)
 	}
 	s.notePending()
 	s.Hurry()
@@ -255,6 +258,9 @@ func (s *Sweeper) announce() {
 func (s *Sweeper) Sweep(ctx context.Context, full bool) (spoor.Sweep, error) {
 	if s.figures.stopped.Load() {
 		return spoor.Sweep{}, errors.New("cannot sweep: the clock departed while spoor ran; set it right and start spoor again")
+	}
+	if err := s.endApps(); err != nil {
+		return spoor.Sweep{}, err
 	}
 	var apps []*spoor.App
 	for _, a := range s.opts.Store.AllApps() {

@@ -164,6 +164,7 @@ func (g *group) remember(a *appState, s *state, at int64) {
 	}
 	note(spoor.LookupUserID, s.text(spoor.AttrUserID))
 	note(spoor.LookupEmail, s.text(spoor.AttrEmail))
+	note(spoor.LookupPhone, s.text(spoor.AttrPhone))
 }
 
 // isErased reports whether a hit is of somebody who was erased after it happened.
@@ -171,12 +172,22 @@ func (g *group) isErased(a *appState, h *spoor.Hit) (bool, error) {
 	if len(g.w.erased.layers) == 0 { // nobody ever was
 		return false, nil
 	}
-	by, id := identifies(a.app, h)
-	for _, who := range [2]struct {
+	type name struct {
 		kind spoor.Lookup
 		text string
-	}{{spoor.LookupKey, h.Key}, {by, id}} {
-		if who.text == "" {
+	}
+	names := append(make([]name, 0, 8), name{spoor.LookupKey, h.Key}, name{spoor.LookupUserID, h.UserID},
+		name{spoor.LookupKey, h.FormerID}, name{spoor.LookupUserID, h.FormerID})
+	for i := range h.Attributes {
+		switch at := &h.Attributes[i]; at.Name {
+		case spoor.AttrEmail:
+			names = append(names, name{spoor.LookupEmail, at.Text})
+		case spoor.AttrPhone:
+			names = append(names, name{spoor.LookupPhone, at.Text})
+		}
+	}
+	for _, who := range names {
+		if compared(who.kind, who.text) == "" {
 			continue
 		}
 		hash := a.salt.ident(who.kind, who.text)
@@ -192,7 +203,8 @@ func (g *group) isErased(a *appState, h *spoor.Hit) (bool, error) {
 				return nil
 			})
 		})
-		if err != nil || h.Time < at {
+		// A pixel tells no time: that of an old mail cannot be told from a visit.
+		if err != nil || h.Time < at || at != 0 && h.Door == spoor.DoorPixel {
 			return err == nil, err
 		}
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -105,7 +106,7 @@ func TestErase(t *testing.T) {
 func TestErasedStayErased(t *testing.T) {
 	fs := vfs.NewMem()
 	w := newCrowd(t, fs, "UTC")
-	first := w.say("cookie", "user", w.c.Now()).Profile
+	first := w.say("cookie", "user", w.c.Now(), text(spoor.AttrEmail, "person@x.example"), text(spoor.AttrPhone, "+48 123 456")).Profile
 	w.say("second-cookie", "user", w.c.Now())
 	w.say("other", "", w.c.Now())
 	w.c.add(time.Hour)
@@ -118,6 +119,25 @@ func TestErasedStayErased(t *testing.T) {
 			if h := w.say(who[0], who[1], past); h.Outcome != spoor.Refused || h.Reason != spoor.ReasonErased {
 				t.Errorf("%q: %v %q", who, h.Outcome, h.Reason)
 			}
+		}
+		for _, at := range []spoor.Attribute{text(spoor.AttrEmail, "Person@x.example"), text(spoor.AttrPhone, "48123456")} {
+			if h := w.say("unknown-cookie", "", past, at); h.Reason != spoor.ReasonErased {
+				t.Errorf("by %s: %v %q", at.Name, h.Outcome, h.Reason)
+			}
+		}
+		for _, former := range []string{"user", "second-cookie"} {
+			w.ids++
+			h := page(w.app, w.c, "", w.ids)
+			h.Kind, h.UserID, h.FormerID, h.Time = spoor.KindAlias, "somebody", former, past.UnixMilli()
+			if h = write(w, w.s, h)[0]; h.Reason != spoor.ReasonErased {
+				t.Errorf("alias of %s: %v %q", former, h.Outcome, h.Reason)
+			}
+		}
+		w.ids++
+		pixel := page(w.app, w.c, "second-cookie", w.ids)
+		pixel.Door, pixel.Time = spoor.DoorPixel, 0
+		if pixel = write(w, w.s, pixel)[0]; pixel.Reason != spoor.ReasonErased {
+			t.Errorf("a pixel: %v %q", pixel.Outcome, pixel.Reason)
 		}
 		if h := w.say("other", "", past); h.Outcome != spoor.Stored {
 			t.Errorf("a neighbour: %v %q", h.Outcome, h.Reason)
@@ -257,5 +277,32 @@ func TestErasedAreNotCountedAfterACrash(t *testing.T) {
 	days, err := s.Partitions(w.app.ID)
 	if err != nil || len(days) != 1 || days[0].Hits != 5 || days[0].Profiles != 5 {
 		t.Errorf("partitions %+v, %v", days, err)
+	}
+}
+
+// Goal: no byte of an erased person stays in logs that the store needs no more
+// and keeps to write over them.
+// Method: so many hits through small memtables that several logs are full of
+// the person; the logs are searched while the store is open.
+func TestErasedLeaveTheLogs(t *testing.T) {
+	t.Chdir(t.TempDir())
+	c := newClock()
+	o := testOptions(t, vfs.Default, c)
+	o.MemTableBytes = 256 << 10
+	s := open(t, o)
+	w := &crowd{town: &town{TB: t, c: c, s: s, app: newApp(t, s, "shop", "UTC")}, fs: vfs.Default, o: o}
+	var n spoor.Number
+	for i := range 1500 {
+		h := page(w.app, c, "person-of-many-hits", i)
+		h.URL, h.Properties = "https://shop.example/person-of-many-hits", []byte(fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 900)))
+		n = write(t, s, h)[0].Profile
+	}
+	if len(w.places("person-of-many-hits")) == 0 {
+		t.Fatal("positive control: nothing is found")
+	}
+	w.erase(n)
+	w.reclaim(false)
+	for _, f := range w.places("person-of-many-hits") {
+		t.Errorf("still there: %+v", f)
 	}
 }

@@ -99,7 +99,10 @@ type Store struct {
 	reclaiming sync.Mutex // one owner of work on stretches of keys
 }
 
-const formatVersion = 1
+const (
+	formatVersion = 1
+	memTablesMax  = 4
+)
 
 // Open opens or makes the store in a directory. On a full disk it opens
 // read-only, and starts to write once there is room. Only one process can have
@@ -186,7 +189,7 @@ func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
 		ReadOnly:                    readOnly,
 		CacheSize:                   s.opts.CacheBytes,
 		MemTableSize:                uint64(s.opts.MemTableBytes),
-		MemTableStopWritesThreshold: 4,
+		MemTableStopWritesThreshold: memTablesMax,
 		L0CompactionThreshold:       10, // a tenth less CPU than 4, for reads that look into more tables; FORMAT.md
 		L0StopWritesThreshold:       40,
 		MaxManifestFileSize:         1 << 20, // an old MANIFEST holds keys that are gone

@@ -65,6 +65,11 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 			return err
 		}
 		r.Partitions = len(due)
+		for _, e := range erased {
+			for _, f := range e.gone {
+				r.Partitions += len(f.days)
+			}
+		}
 		var spans []keySpan
 		for p := range due {
 			from := hitDayKey(nil, p.app, p.day)
@@ -82,12 +87,8 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 		if err := s.finish(erased, nil); err != nil {
 			return err
 		}
-		// The last log still holds what was decided; an empty memtable keeps its log.
-		if err := s.change(func(*group) error { return nil }); err != nil {
+		if err := s.retireLogs(db); err != nil {
 			return err
-		}
-		if err := db.Flush(); err != nil {
-			return fmt.Errorf("cannot flush the store: %w", err)
 		}
 		if now := db.Metrics().DiskSpaceUsage(); now < before {
 			r.Bytes = int64(before - now)
@@ -99,6 +100,21 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 		return nil
 	})
 	return r, err
+}
+
+// retireLogs gets rid of the write-ahead logs that hold removed records. Pebble
+// keeps memTablesMax + 1 logs that it needs no more, to write over them, and
+// gives up one with each new log; an empty memtable keeps its log.
+func (s *Store) retireLogs(db *pebble.DB) error {
+	for range memTablesMax + 3 {
+		if err := s.change(func(*group) error { return nil }); err != nil {
+			return err
+		}
+		if err := db.Flush(); err != nil {
+			return fmt.Errorf("cannot flush the store: %w", err)
+		}
+	}
+	return nil
 }
 
 // Pending is what Reclaim has left to do.

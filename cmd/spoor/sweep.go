@@ -117,6 +117,9 @@ func (c *sweepCommand) sweep(st *store.Store, now func() time.Time) error {
 }
 
 func (c *sweepCommand) plan(st *store.Store, s *retention.Sweeper, now func() time.Time) error {
+	if c.App != "" && st.AppByName(c.App) == nil {
+		return fmt.Errorf("there is no app %q in this store", c.App)
+	}
 	out := bufio.NewWriter(os.Stdout)
 	lines := json.NewEncoder(out)
 	for _, a := range st.AllApps() {
@@ -198,7 +201,7 @@ func (c *explainCommand) Run() error {
 	case v.Due == "":
 		fmt.Println("  planned deletion: none")
 	default:
-		fmt.Printf("  planned deletion: at the midnight that begins %s, if nothing else keeps it then\n", v.Due)
+		fmt.Printf("  planned deletion: at the midnight that begins %s, if it stays idle until then\n", v.Due)
 	}
 	return nil
 }
