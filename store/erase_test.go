@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
-	"strings"
 	"sync"
 	"testing"
 	"time"
@@ -282,27 +281,34 @@ func TestErasedAreNotCountedAfterACrash(t *testing.T) {
 
 // Goal: no byte of an erased person stays in logs that the store needs no more
 // and keeps to write over them.
-// Method: so many hits through small memtables that several logs are full of
-// the person; the logs are searched while the store is open.
+// Method: several persons one after the other, whose hits are in logs only; the
+// files are searched while the store is open.
 func TestErasedLeaveTheLogs(t *testing.T) {
 	t.Chdir(t.TempDir())
 	c := newClock()
 	o := testOptions(t, vfs.Default, c)
-	o.MemTableBytes = 256 << 10
+	o.MemTableBytes = 16 << 20
 	s := open(t, o)
 	w := &crowd{town: &town{TB: t, c: c, s: s, app: newApp(t, s, "shop", "UTC")}, fs: vfs.Default, o: o}
-	var n spoor.Number
-	for i := range 1500 {
-		h := page(w.app, c, "person-of-many-hits", i)
-		h.URL, h.Properties = "https://shop.example/person-of-many-hits", []byte(fmt.Sprintf(`{"x":%q}`, strings.Repeat("x", 900)))
-		n = write(t, s, h)[0].Profile
-	}
-	if len(w.places("person-of-many-hits")) == 0 {
-		t.Fatal("positive control: nothing is found")
-	}
-	w.erase(n)
-	w.reclaim(false)
-	for _, f := range w.places("person-of-many-hits") {
-		t.Errorf("still there: %+v", f)
+	for person := range 4 {
+		name := fmt.Sprintf("person-of-many-hits-%d", person)
+		var n spoor.Number
+		for range 4 {
+			hits := make([]spoor.Hit, 500)
+			for i := range hits {
+				w.ids++
+				hits[i] = page(w.app, c, fmt.Sprint(name, "-device-", w.ids), w.ids)
+				hits[i].UserID, hits[i].URL = name, "https://shop.example/"+name
+			}
+			n = write(t, s, hits...)[0].Profile
+		}
+		if len(w.places(name)) == 0 {
+			t.Fatal("positive control: nothing is found")
+		}
+		w.erase(n)
+		w.reclaim(false)
+		for _, f := range w.places(name) {
+			t.Errorf("still there: %+v", f)
+		}
 	}
 }
