@@ -44,11 +44,16 @@ func (w *crowd) visits(key string, n int) spoor.Number {
 // places lists where texts are found in the files.
 func (w *crowd) places(texts ...string) (finds []Find) {
 	w.Helper()
-	r, err := Scan(w.fs, w.o.Dir, texts)
-	if err != nil || r.Files < 4 || len(r.Unreadable) > 0 {
-		w.Fatalf("scan: %+v, %v", r, err)
+	for try := 0; ; try++ {
+		r, err := Scan(w.fs, w.o.Dir, texts)
+		if err != nil || r.Files < 4 || len(r.Unreadable) > 0 && try == 200 {
+			w.Fatalf("scan: %+v, %v", r, err)
+		}
+		if len(r.Unreadable) == 0 {
+			return r.Finds
+		}
+		time.Sleep(50 * time.Millisecond) // a compaction is writing a table
 	}
-	return r.Finds
 }
 
 func (w *crowd) reclaim(full bool) spoor.ReclaimReport {
