@@ -9,15 +9,17 @@ import (
 // App is one customer property: its keys, tokens and settings. Values handed
 // out by Apps are shared and must not be changed; use Clone.
 type App struct {
-	ID       AppID      `json:"id"`
-	Name     string     `json:"name"` // unique, [a-z0-9-], for the command line
-	Created  int64      `json:"created"`
-	Keys     []WriteKey `json:"keys"`
-	Tokens   []Token    `json:"tokens"`
-	Settings Settings   `json:"settings"`
-	Closed   bool       `json:"closed,omitempty"` // takes no data any more
-	Ends     int64      `json:"ends,omitempty"`   // Unix ms when the app goes with all its data; 0: never
-	Demo     bool       `json:"demo,omitempty"`   // the open app of serve --demo
+	ID            AppID      `json:"id"`
+	Name          string     `json:"name"` // unique, [a-z0-9-], for the command line
+	Created       int64      `json:"created"`
+	Keys          []WriteKey `json:"keys"`
+	Tokens        []Token    `json:"tokens"`
+	Settings      Settings   `json:"settings"`
+	Closed        bool       `json:"closed,omitempty"`         // takes no data any more
+	Ends          int64      `json:"ends,omitempty"`           // Unix ms when the app was told to go; see End
+	EndAsked      int64      `json:"end_asked,omitempty"`      // Unix ms when it was
+	WebhookSecret string     `json:"webhook_secret,omitempty"` // signs what is sent to Settings.Webhook
+	Demo          bool       `json:"demo,omitempty"`           // the open app of serve --demo
 
 	zones *zones // remembers the last day asked for; nil works, slower
 }
@@ -103,6 +105,36 @@ type Apps interface {
 
 // Day is the app's local day of an instant, by the zone that is valid then.
 func (a *App) Day(unixMilli int64) Day { return a.zones.day(a.Settings.Zones, unixMilli) }
+
+// End is when the app goes with all its data, Unix ms; 0: never. It was ended by
+// hand, or its plan ended: a trial 3 months ago, a paid one 2 years ago.
+func (a *App) End() int64 {
+	at := a.Ends
+	last, err := ParseDay(a.Settings.PlanEnded)
+	if err != nil {
+		return at
+	}
+	from := (last + 1).Start(a.Zone(a.Created))
+	var by time.Time
+	switch a.Settings.Plan {
+	case "trial":
+		by = from.AddDate(0, 3, 0)
+	case "paid":
+		by = from.AddDate(2, 0, 0)
+	default:
+		return at
+	}
+	if ms := by.UnixMilli(); at == 0 || ms < at {
+		at = ms
+	}
+	return at
+}
+
+// Held reports whether a legal hold keeps all of the app on a day, and until when.
+func (a *App) Held(today Day) (until Day, held bool) {
+	until, err := ParseDay(a.Settings.HoldUntil)
+	return until, err == nil && today <= until
+}
 
 // Zone is the app's time zone at an instant; UTC if the name is unknown here.
 func (a *App) Zone(unixMilli int64) *time.Location {

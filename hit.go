@@ -215,13 +215,14 @@ type Hit struct {
 	Marks   Marks
 }
 
-// Marks say what was unusual about the time of a stored hit.
+// Marks say what is unusual about a stored hit.
 type Marks uint8
 
 // The marks. They are stored: append, never renumber.
 const (
-	MarkLate   Marks = 1 << iota // older than the window: filed under the first open day
-	MarkFuture                   // a time in the future was replaced by the time of receipt
+	MarkLate      Marks = 1 << iota // older than the window: filed under the first open day
+	MarkFuture                      // a time in the future was replaced by the time of receipt
+	MarkUncounted                   // of a person who is left out of statistics and feeds; see Rights
 )
 
 // Outcome is what became of a hit.
@@ -250,6 +251,7 @@ const (
 	ReasonConsent Reason = "consent_denied" // the sender said that analytics is not consented to
 	ReasonNobody  Reason = "no_identity"    // neither key nor user id, and the kind needs one
 	ReasonErased  Reason = "erased"         // the person was erased after this happened
+	ReasonObject  Reason = "objected"       // the person objected to being tracked
 	ReasonClosed  Reason = "app_closed"     // the app takes no data any more
 )
 

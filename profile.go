@@ -111,6 +111,7 @@ type Profile struct {
 	FirstDay, LastDay                 Day // of activity; both 0 if never active
 	MobileIDs                         []string
 	Consent                           Consent
+	Rights                            Rights
 	Former                            []Number    // profiles merged into this one
 	Attributes                        []Attribute // sorted by name; standard and custom; no TypeNull
 }

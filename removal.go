@@ -8,13 +8,18 @@ import "time"
 type Removal struct {
 	Profiles int64 // removed
 	Hits     int64 // of theirs
+	Bytes    int64 // of the records of those hits, before compression
 	Kept     int64 // profiles that a last look found worth keeping
+
+	Receipt uint64 // number of the receipt; 0: nothing was removed
 }
 
 // Add sums up.
 func (r *Removal) Add(o Removal) {
 	r.Profiles += o.Profiles
 	r.Hits += o.Hits
+	r.Bytes += o.Bytes
+	r.Receipt = max(r.Receipt, o.Receipt)
 	r.Kept += o.Kept
 }
 
@@ -23,7 +28,9 @@ type ReclaimReport struct {
 	Partitions int   // days of an app that were rewritten
 	Bytes      int64 // of tables that the store has less than before
 	Pending    int   // days of an app that still hold some
-	Oldest     int64 // Unix ms of the oldest decision that is pending; 0: none
+	Waiting    int64 // bytes of the records of hits in them, before compression
+	Overdue    int   // days among them that hold some for longer than was promised
+	Oldest     int64 // Unix ms of the oldest decision of which a day, or a profile, is pending; 0: none
 }
 
 // Verdict is what the rules of retention say about one profile.
@@ -37,7 +44,15 @@ type Verdict struct {
 type Sweep struct {
 	Apps      []AppSweep
 	Reclaimed ReclaimReport
-	Took      time.Duration
+	Decided   time.Duration // until the removals were on disk
+	Took      time.Duration // with the giving back of bytes
+}
+
+// Aged is what is too old in an app: each goes up to and with its day, 0 = none.
+type Aged struct {
+	Hits       Day
+	Kinds      map[Kind]Day // hits of one kind
+	Statistics Day
 }
 
 // AppSweep is a sweep's part in one app.
@@ -45,4 +60,5 @@ type AppSweep struct {
 	App string
 	Day Day // the app's today
 	Removal
+	Aged Removal // what was too old, whosoever it was
 }

@@ -23,6 +23,18 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"email_identifies":    "true",
 		"window_days":         "3",
 		"idle_days":           "0",
+		"hits_days":           "365",
+		"class_days":          "form:90,mail_open:31",
+		"statistics_days":     "3650",
+		"plan":                "trial",
+		"plan_ended":          "2026-12-31",
+		"hold_until":          "2027-01-31",
+		"bytes_gone_hours":    "48",
+		"bytes_gone_days":     "1",
+		"backup_days":         "0",
+		"purposes":            "size:account,email:marketing",
+		"recipients":          "CRM of Example Ltd",
+		"webhook":             "https://crm.example/spoor",
 	}
 	for _, d := range spoor.SettingsTable {
 		value, known := other[d.Name]
@@ -90,6 +102,20 @@ func TestSettingsRefuse(t *testing.T) {
 	f("window_days", "31", "1 to 30")
 	f("idle_days", "-1", "0 to 36500")
 	f("idle_days", "7", "less than idle_days") // the window is 7
+	f("hits_days", "7", "more than window_days")
+	f("statistics_days", "60", "more than idle_days")
+	f("class_days", "form:30", "from 31 on")
+	f("class_days", "forms:90", "no class")
+	f("plan", "gold", "free, trial, paid")
+	f("plan_ended", "tomorrow", "2027-01-31")
+	f("hold_until", "31.1.2027", "2027-01-31")
+	f("bytes_gone_hours", "0", "1 to 720")
+	f("bytes_gone_days", "31", "1 to 30")
+	f("backup_days", "-1", "0 to 36500")
+	f("purposes", "size", "attribute:purpose")
+	f("webhook", "crm.example", "https://crm.example/spoor")
+	f("webhook", "ftp://crm.example", "https://crm.example/spoor")
+	f("webhook", "https://user:pass@crm.example", "without user and password")
 
 	_, err := spoor.SettingByName("colour")
 	if err == nil || !strings.Contains(err.Error(), `"colour"`) || !strings.Contains(err.Error(), "window_days") {

@@ -109,6 +109,7 @@ var refusals = []refusal{
 	{spoor.ReasonConsent, 403, "the sender said that analytics is not consented to; nothing was kept", 0, false},
 	{spoor.ReasonNobody, 400, "neither a profile key nor a user id says who this is; send one", 0, false},
 	{spoor.ReasonErased, 403, "the person was erased after this happened; nothing was kept", 0, false},
+	{spoor.ReasonObject, 403, "the person objected to being tracked; nothing was kept, stop sending for this person", 0, false},
 	{spoor.ReasonClosed, 403, "the app takes no data any more", 0, false},
 }
 

@@ -64,7 +64,8 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 	w.text("name", a.Name)
 	w.time("created", a.Created)
 	w.bool("closed", a.Closed)
-	w.time("ends", a.Ends)
+	w.time("ends", a.End())
+	w.textOrNull("webhook_secret", a.WebhookSecret)
 	w.bool("demo", a.Demo)
 	w.key("keys")
 	w.begin('[')
@@ -209,13 +210,19 @@ func (c *call) updateApp() error {
 	}
 	err := c.change(func(a *spoor.App) error {
 		if in.Ends != nil {
-			a.Ends, a.Closed = ends, ends != 0
+			a.Ends, a.EndAsked, a.Closed = ends, 0, ends != 0
+			if ends != 0 {
+				a.EndAsked = c.now.UnixMilli()
+			}
 		}
 		if err := applySettings(&a.Settings, in.Settings, c.now); err != nil {
 			return err
 		}
 		if in.Closed != nil {
 			a.Closed = *in.Closed
+		}
+		if a.Settings.Webhook != "" && a.WebhookSecret == "" {
+			a.WebhookSecret = secret(32)
 		}
 		return nil
 	})

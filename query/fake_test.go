@@ -129,6 +129,34 @@ func (f *fakeStore) ScanHits(app spoor.AppID, from, to spoor.Day, fn func(*spoor
 	return nil
 }
 
+// SetRight gives rights as the store does, and forgets nothing of who objected.
+func (f *fakeStore) SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day) (*spoor.Profile, error) {
+	p, err := f.Profile(app, n)
+	if err != nil || p == nil {
+		return nil, spoor.ErrNoProfile
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	switch right {
+	case spoor.RightRestrict:
+		p.Rights.Restricted = until
+	case spoor.RightHold:
+		p.Rights.Held = until
+	case spoor.RightObject:
+		if p.Rights.Objected = 0; until != 0 {
+			p.Rights.Objected = testNow.UnixMilli()
+		}
+	}
+	return p, nil
+}
+
+func (f *fakeStore) Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) error {
+	if app == 0 {
+		return fn(&spoor.Receipt{ID: 9, App: "gone", What: spoor.ReceiptTermination, Decided: 1000})
+	}
+	return fn(&spoor.Receipt{ID: 1, App: f.apps.App(app).Name, What: spoor.ReceiptSweep, Profiles: 3, Decided: 1000, Gone: 2000, Backups: 3000})
+}
+
 func (f *fakeStore) Edit(e *spoor.Edit) (spoor.Number, bool, error) {
 	if f.readOnly != nil {
 		return 0, false, f.readOnly
@@ -313,8 +341,12 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 		Store: ts.store, Apps: apps, Retention: fakeRetention{},
 		Secret:         []byte("secret of the test"),
 		AdminTokenHash: spoor.HashToken("control"),
-		Metrics:        func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
-		Log:            slog.New(slog.NewTextHandler(ts.log, nil)),
+		Privacy: func(w io.Writer, apps []*spoor.App) error {
+			_, err := fmt.Fprintf(w, "# Record of %d apps, the first is %s\n", len(apps), apps[0].Name)
+			return err
+		},
+		Metrics: func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
+		Log:     slog.New(slog.NewTextHandler(ts.log, nil)),
 		Now: func() time.Time {
 			ts.mu.Lock()
 			defer ts.mu.Unlock()
@@ -464,7 +496,11 @@ func (fakeRetention) Plan(_ *spoor.App, day spoor.Day, fn func(*spoor.Profile, s
 	return fn(&spoor.Profile{Number: 1, ID: 77, Views: 3}, spoor.Verdict{LastDay: day - 61, Due: day})
 }
 
-func (fakeRetention) Sweep(_ context.Context, full bool) (spoor.Sweep, error) {
+func (fakeRetention) PlanDays(_ *spoor.App, day spoor.Day, fn func(spoor.Partition, string) error) error {
+	return fn(spoor.Partition{Day: day - 400, Hits: 5}, "its hits are older than hits_days, 365")
+}
+
+func (fakeRetention) Sweep(_ context.Context, full, wait bool) (spoor.Sweep, error) {
 	r := spoor.Sweep{Apps: []spoor.AppSweep{{App: "shop", Day: 20000, Removal: spoor.Removal{Profiles: 1, Hits: 9}}}}
 	if full {
 		r.Reclaimed = spoor.ReclaimReport{Partitions: 2, Bytes: 1000}
@@ -472,8 +508,18 @@ func (fakeRetention) Sweep(_ context.Context, full bool) (spoor.Sweep, error) {
 	return r, nil
 }
 
-func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error) {
-	return spoor.Removal{Profiles: 1, Hits: int64(n)}, nil
+func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error) {
+	switch n {
+	case 8:
+		return nil, &spoor.HeldError{Until: 20500}
+	case 9:
+		return nil, nil
+	}
+	r := &spoor.Receipt{ID: 7, App: "shop", What: spoor.ReceiptErasure, Subject: subject, Profiles: 1, Hits: int64(n), Asked: 1000, Decided: 1000}
+	if wait {
+		r.Gone, r.Backups = 2000, 3000
+	}
+	return r, nil
 }
 
 func (fakeRetention) Hurry() {}

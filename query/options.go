@@ -24,6 +24,8 @@ type Options struct {
 	Retention Retention
 	// Metrics writes the Prometheus text of /metrics; nil: 404.
 	Metrics func(io.Writer) error
+	// Privacy writes the record of processing of some apps as Markdown; nil: 404.
+	Privacy func(w io.Writer, apps []*spoor.App) error
 	// PrivateMetrics closes /metrics to all but the control plane and the
 	// operator. By default it is open, since the listener is on loopback.
 	PrivateMetrics bool

@@ -35,19 +35,22 @@ func (c *call) exportPerson() error {
 
 // fact is one thing that is known of a person.
 type fact struct {
-	name, value, source string
-	at                  int64 // Unix ms; 0: not known
+	name, value, source, purpose string
+	at                           int64 // when it was set so, Unix ms; 0: not known
 }
 
 // facts lists what is known of a person beside the hits.
-func facts(p *spoor.Profile) (list []fact) {
+func facts(app *spoor.App, p *spoor.Profile) (list []fact) {
 	add := func(name, value string) {
 		if value != "" {
-			list = append(list, fact{name: name, value: value})
+			list = append(list, fact{name: name, value: value, purpose: app.Purpose(name)})
 		}
 	}
 	add("id", decimal(p.ID))
 	add("user_id", p.UserID)
+	add("restricted_until", lastDay(p.Rights.Restricted))
+	add("objected_at", formatTime(p.Rights.Objected))
+	add("held_until", lastDay(p.Rights.Held))
 	for _, k := range p.Keys {
 		add("key", k)
 	}
@@ -71,7 +74,7 @@ func facts(p *spoor.Profile) (list []fact) {
 		add(n.name, decimal(n.count))
 	}
 	for _, a := range p.Attributes {
-		list = append(list, fact{a.Name, a.Text, a.Source.String(), a.SetAt})
+		list = append(list, fact{a.Name, a.Text, a.Source.String(), app.Purpose(a.Name), a.SetAt})
 	}
 	return list
 }
@@ -83,13 +86,14 @@ func (c *call) writePerson(out *bufio.Writer, p *spoor.Profile) error {
 	w.time("exported_at", c.now.UnixMilli())
 	w.key("profile")
 	w.begin('[')
-	for _, f := range facts(p) {
+	for _, f := range facts(c.app, p) {
 		w.begin('{')
 		w.text("name", f.name)
 		w.text("value", f.value)
 		if f.source != "" {
 			w.text("source", f.source)
 		}
+		w.text("purpose", f.purpose)
 		if f.at != 0 {
 			w.time("since", f.at)
 		}
@@ -97,8 +101,11 @@ func (c *call) writePerson(out *bufio.Writer, p *spoor.Profile) error {
 	}
 	w.end(']')
 	writeConsent(&w, p.Consent)
-	w.key("recipients") // nothing is passed on
+	w.key("recipients")
 	w.begin('[')
+	for _, to := range c.app.Recipients() {
+		w.item(to)
+	}
 	w.end(']')
 	w.key("retention")
 	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli())))
@@ -135,24 +142,34 @@ func (c *call) writePersonCSV(out *bufio.Writer, p *spoor.Profile) error {
 		}
 		return rows.Write(cells)
 	}
-	if err := put("what", "name", "value", "source", "since"); err != nil {
+	if err := put("what", "name", "value", "source", "purpose", "since"); err != nil {
 		return err
 	}
-	for _, f := range facts(p) {
-		if err := put("profile", f.name, f.value, f.source, formatTime(f.at)); err != nil {
+	for _, f := range facts(c.app, p) {
+		if err := put("profile", f.name, f.value, f.source, f.purpose, formatTime(f.at)); err != nil {
 			return err
 		}
 	}
 	v := c.s.opt.Retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli()))
 	if v.Due != 0 {
-		if err := put("retention", "due", v.Due.String(), "", ""); err != nil {
+		if err := put("retention", "due", v.Due.String(), "", "", ""); err != nil {
+			return err
+		}
+	}
+	for _, why := range v.Keeps {
+		if err := put("retention", "kept_because", why, "", "", ""); err != nil {
+			return err
+		}
+	}
+	for _, to := range c.app.Recipients() {
+		if err := put("recipient", to, "", "", "", ""); err != nil {
 			return err
 		}
 	}
 	err := c.s.opt.Store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
 		var line jsonWriter
 		writeHit(&line, h, p.ID)
-		if err := put("hit", h.Kind.String(), string(line.b), h.Door.String(), formatTime(happened(h))); err != nil {
+		if err := put("hit", h.Kind.String(), string(line.b), h.Door.String(), spoor.PurposeAnalytics, formatTime(happened(h))); err != nil {
 			return err
 		}
 		return c.s.closing()

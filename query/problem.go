@@ -103,6 +103,7 @@ var (
 // problemOf turns any error into what the client is told; known is false for
 // errors that the operator should hear of.
 func problemOf(err error) (p *problem, known bool) {
+	var held *spoor.HeldError
 	switch {
 	case errors.As(err, &p):
 		return p, true
@@ -114,6 +115,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return errClosing, true
 	case errors.Is(err, spoor.ErrNoProfile):
 		return errNotFound, true
+	case errors.As(err, &held):
+		return detail(fasthttp.StatusConflict, "Nothing was removed: "+held.Error()+"."), true
 	}
 	return errInternal, false
 }

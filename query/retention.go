@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"strconv"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -15,15 +16,20 @@ type Retention interface {
 	Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) spoor.Verdict
 	// Plan calls fn with each profile that would go on a day.
 	Plan(app *spoor.App, day spoor.Day, fn func(*spoor.Profile, spoor.Verdict) error) error
-	// Erase removes a person, and returns once that is on disk; with wait, once no
-	// byte is left in the files. Without, that follows within a minute or so.
-	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error)
+	// PlanDays calls fn with each day of which hits or statistics would go for
+	// their age on a day, and why.
+	PlanDays(app *spoor.App, day spoor.Day, fn func(spoor.Partition, string) error) error
+	// Erase removes a person, and returns the receipt once that is on disk; with
+	// wait, once no byte is left in the files. Without, that follows within a
+	// minute or so. Nil: nobody was there. It fails with a *spoor.HeldError.
+	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error)
 	// Reclaim gives the bytes of what was removed back before it returns.
 	Reclaim(ctx context.Context) error
 	// Hurry asks for the bytes of what was removed to be given back soon.
 	Hurry()
-	// Sweep removes what is due now; full gives all bytes back before it returns.
-	Sweep(ctx context.Context, full bool) (spoor.Sweep, error)
+	// Sweep removes what is due now; with wait the bytes that are due are given
+	// back before it returns, with full all.
+	Sweep(ctx context.Context, full, wait bool) (spoor.Sweep, error)
 }
 
 // retentionOf is a profile's planned deletion, and what keeps it.
@@ -54,20 +60,20 @@ func (c *call) eraseUser() error {
 	if err != nil {
 		return err
 	}
-	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, wait == "true")
+	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, c.s.reference(c.app.ID, p.ID), wait == "true")
 	if err != nil {
 		return err
 	}
+	if r == nil { // somebody else was faster
+		return errNotFound
+	}
+	c.ctx.Response.Header.Set("X-Spoor-Receipt", strconv.FormatUint(r.ID, 10))
 	if wait != "true" {
 		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
 		return nil
 	}
 	var w jsonWriter
-	w.begin('{')
-	w.int("id", p.ID)
-	w.int("profiles", r.Profiles)
-	w.int("hits", r.Hits)
-	w.end('}')
+	writeReceipt(&w, r)
 	return c.reply(fasthttp.StatusOK, &w)
 }
 
@@ -127,6 +133,9 @@ func (c *call) planSweep() error {
 				}
 				return c.s.closing()
 			})
+			if err == nil {
+				err = c.planDays(w, a, on)
+			}
 			if err != nil {
 				return err
 			}
@@ -135,13 +144,30 @@ func (c *call) planSweep() error {
 	}, nil)
 }
 
+// planDays writes which days would lose hits or statistics for their age.
+func (c *call) planDays(w *bufio.Writer, a *spoor.App, on spoor.Day) error {
+	return c.s.opt.Retention.PlanDays(a, on, func(p spoor.Partition, why string) error {
+		var line jsonWriter
+		line.begin('{')
+		line.text("app", a.Name)
+		line.text("day", p.Day.String())
+		line.int("hits", p.Hits)
+		line.text("goes_because", why)
+		line.end('}')
+		if _, err := w.Write(append(line.b, '\n')); err != nil {
+			return fmt.Errorf("cannot write: %w", err)
+		}
+		return c.s.closing()
+	})
+}
+
 // sweep removes what is due now.
 func (c *call) sweep() error {
-	var in struct{ Full bool }
+	var in struct{ Full, Wait bool }
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
-	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full)
+	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full, in.Wait)
 	if err != nil {
 		return err
 	}
@@ -155,6 +181,7 @@ func (c *call) sweep() error {
 		w.text("day", a.Day.String())
 		w.int("profiles", a.Profiles)
 		w.int("hits", a.Hits)
+		w.int("hits_too_old", a.Aged.Hits)
 		w.end('}')
 		c.subjects += int(a.Profiles)
 	}

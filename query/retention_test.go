@@ -1,6 +1,8 @@
 package query
 
 import (
+	"fmt"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +31,7 @@ func TestRetentionOverHTTP(t *testing.T) {
 	f("GET", "/api/public/users-by-id/u2/retention/", "shop-read", "", 200, `"due":"`+day(61)+`"`, `"kept_because":["it has a user id"]`)
 	f("GET", "/api/public/users-by-id/nobody/retention/", "shop-read", "", 404)
 
-	f("GET", "/api/admin/sweep/?as_of=2026-05-01&app=shop", "control", "", 200, `{"app":"shop","id":77,"last_active":"2026-03-01","due":"2026-05-01","kept_because":[],"page_views":3}`)
+	f("GET", "/api/admin/sweep/?as_of=2026-05-01&app=shop", "control", "", 200, `{"app":"shop","id":77,"last_active":"2026-03-01","due":"2026-05-01","kept_because":[],"page_views":3}`, `{"app":"shop","day":"2025-03-27","hits":5,"goes_because":"its hits are older than hits_days, 365"}`)
 	f("GET", "/api/admin/sweep/?as_of=soon", "control", "", 400, `"as_of":["Write a day as YYYY-MM-DD."]`)
 	f("GET", "/api/admin/sweep/?app=nothing", "control", "", 400, "no such app")
 	f("GET", "/api/admin/sweep/", "shop-admin", "", 403)
@@ -40,13 +42,16 @@ func TestRetentionOverHTTP(t *testing.T) {
 
 	f("DELETE", "/api/public/users-by-id/u1/", "shop-write", "", 403)
 	f("DELETE", "/api/public/users-by-id/u1/", "shop-erase", "", 204)
-	f("DELETE", "/api/public/users-by-id/u2/?wait=true", "shop-erase", "", 200, `"profiles":1`, `"hits":2`)
+	f("DELETE", "/api/public/users-by-id/u2/?wait=true", "shop-erase", "", 200, `"profiles":1`, `"hits":2`, `"subject":"`+ts.reference(1, two.ID)+`"`, `"stage":"bytes_gone"`)
+	held, fast := ts.addProfile(1, 8, "u8", ""), ts.addProfile(1, 9, "u9", "")
+	f("DELETE", fmt.Sprintf("/api/public/users/%d/", held.ID), "shop-erase", "", 409, "legal hold", "2026-02-16")
+	f("DELETE", fmt.Sprintf("/api/public/users/%d/", fast.ID), "shop-erase", "", 404)
 	f("DELETE", "/api/public/users-by-id/u2/", "other-erase", "", 404)
 
 	var actions []string
 	for _, a := range ts.audited() {
 		actions = append(actions, a.Action)
-		if a.Action == "users.erase" && a.Ref != "" && a.Ref != ts.reference(1, one.ID) && a.Ref != ts.reference(1, two.ID) {
+		if p := slices.IndexFunc([]*spoor.Profile{one, two, held, fast}, func(p *spoor.Profile) bool { return a.Ref == ts.reference(1, p.ID) }); a.Action == "users.erase" && a.Ref != "" && p < 0 {
 			t.Errorf("an erasure names %q", a.Ref)
 		}
 	}

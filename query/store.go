@@ -29,6 +29,11 @@ type Store interface {
 	// Edit fails with spoor.ErrTaken if the user id belongs to another
 	// profile, and with spoor.ErrNoProfile.
 	Edit(e *spoor.Edit) (n spoor.Number, created bool, err error)
+	// SetRight grants a right to a person until the end of a day, or takes it
+	// back with day 0. It fails with spoor.ErrNoProfile.
+	SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day) (*spoor.Profile, error)
+	// Receipts walks the receipts of an app; with 0 those of apps that are gone.
+	Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) error
 	// Tail gives hits as they are stored, and drops some when the reader is
 	// slow. The reader calls stop.
 	Tail(app spoor.AppID) (hits <-chan spoor.Hit, stop func())

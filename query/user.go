@@ -80,6 +80,9 @@ func writeLaterFields(w *jsonWriter, p *spoor.Profile) {
 		w.item(id)
 	}
 	w.end(']')
+	if p.Rights != (spoor.Rights{}) {
+		writeRights(w, p)
+	}
 }
 
 func emptyList(w *jsonWriter, name string) {

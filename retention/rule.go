@@ -34,10 +34,51 @@ func Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) (v spoor.Verdict) 
 	if v.Due = v.LastDay + spoor.Day(idle) + 1; v.Due > today {
 		v.Keeps = append(v.Keeps, fmt.Sprintf("it was active on %s, not %d full days ago", v.LastDay, idle))
 	}
+	askedFor(&v, app, p, today)
 	if contacts > 0 {
 		v.Due = 0
 	}
 	return v
+}
+
+// askedFor adds what the law or the person asks for: it keeps for a while, or
+// without end.
+func askedFor(v *spoor.Verdict, app *spoor.App, p *spoor.Profile, today spoor.Day) {
+	keep := func(words string, last spoor.Day) {
+		switch {
+		case last == spoor.Forever:
+			v.Keeps, v.Due = append(v.Keeps, words+", without end"), 0
+		case last >= today && last != 0:
+			v.Keeps = append(v.Keeps, words+" until the end of "+last.String())
+			if v.Due != 0 {
+				v.Due = max(v.Due, last+1)
+			}
+		}
+	}
+	keep("a legal hold keeps it", p.Rights.Held)
+	keep("its processing is restricted", p.Rights.Restricted)
+	if last, held := app.Held(today); held {
+		keep("a legal hold keeps the whole app", last)
+	}
+}
+
+// aged is what is too old in an app on a day of its calendar: a day of N days'
+// keeping goes at the midnight after N full days, as an idle profile does.
+func aged(app *spoor.App, today spoor.Day) (a spoor.Aged) {
+	through := func(days int) spoor.Day {
+		if days == 0 {
+			return 0
+		}
+		return today - spoor.Day(days) - 1
+	}
+	a.Hits, a.Statistics = through(app.Settings.HitsDays), through(app.Settings.StatisticsDays)
+	for _, c := range app.Settings.Classes() {
+		if a.Kinds == nil {
+			a.Kinds = map[spoor.Kind]spoor.Day{}
+		}
+		a.Kinds[c.Kind] = through(c.Days)
+	}
+	return a
 }
 
 // since is the first day on which activity keeps a profile, seen from today.

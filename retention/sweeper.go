@@ -19,10 +19,13 @@ type Store interface {
 	SealDays(ctx context.Context) (days, folded int, err error)
 	Anonymous(app spoor.AppID, since spoor.Day) ([]spoor.Number, error)
 	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
-	Remove(app spoor.AppID, numbers []spoor.Number, keeps func(*spoor.Profile) bool) (spoor.Removal, error)
-	Erase(app spoor.AppID, numbers []spoor.Number) (spoor.Removal, error)
+	Remove(app spoor.AppID, numbers []spoor.Number, run uint64, keeps func(*spoor.Profile) bool) (spoor.Removal, error)
+	Drop(ctx context.Context, app *spoor.App, aged spoor.Aged) (spoor.Removal, error)
+	Erase(app spoor.AppID, numbers []spoor.Number, subject string) (spoor.Removal, error)
+	Receipt(app spoor.AppID, id uint64) (*spoor.Receipt, error)
 	Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error)
 	Pending() (spoor.ReclaimReport, error)
+	Partitions(app spoor.AppID) ([]spoor.Partition, error)
 }
 
 // Options configure a Sweeper. Store is needed.
@@ -52,19 +55,22 @@ type Sweeper struct {
 }
 
 type figures struct {
-	profiles, hits, runs, failures, partitions, erased atomic.Int64
-	pending, oldest, last                              atomic.Int64
-	stopped                                            atomic.Bool
+	profiles, hits, aged, runs, failures, partitions, erased atomic.Int64
+	pending, waiting, overdue, oldest, last                  atomic.Int64
+	stopped                                                  atomic.Bool
 }
 
 // Figures are counters for metrics, since the start.
 type Figures struct {
 	Profiles, Hits int64 // swept
+	Aged           int64 // hits that were too old
 	Erased         int64 // persons, on request
 	Runs, Failures int64
 	Partitions     int64 // days of apps that were rewritten
 	PendingDays    int64 // days of apps that still hold bytes of removed hits
-	OldestPending  int64 // Unix ms of the oldest decision among them; 0: none
+	PendingBytes   int64 // of those hits' records, before compression
+	OverdueDays    int64 // days of apps that hold some for longer than was promised
+	OldestPending  int64 // Unix ms of the oldest decision of which bytes are left; 0: none
 	LastRun        int64 // Unix ms; 0: none yet
 	Stopped        bool  // by a clock that cannot be trusted
 }
@@ -84,8 +90,8 @@ func New(o Options) *Sweeper {
 func (s *Sweeper) Figures() Figures {
 	f := &s.figures
 	return Figures{
-		Profiles: f.profiles.Load(), Erased: f.erased.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
-		PendingDays: f.pending.Load(), OldestPending: f.oldest.Load(), LastRun: f.last.Load(), Stopped: f.stopped.Load(),
+		Profiles: f.profiles.Load(), Erased: f.erased.Load(), Aged: f.aged.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
+		PendingDays: f.pending.Load(), PendingBytes: f.waiting.Load(), OverdueDays: f.overdue.Load(), OldestPending: f.oldest.Load(), LastRun: f.last.Load(), Stopped: f.stopped.Load(),
 	}
 }
 
@@ -94,7 +100,7 @@ func (s *Sweeper) Figures() Figures {
 func (s *Sweeper) Run(ctx context.Context) {
 	s.notePending()
 	s.announce()
-	if s.figures.pending.Load() > 0 { // a removal was decided before the start; no clock is needed to finish it
+	if s.figures.oldest.Load() > 0 { // a removal was decided before the start; no clock is needed to finish it
 		s.Hurry()
 	}
 	began := time.Now()
@@ -134,7 +140,11 @@ func (s *Sweeper) Run(ctx context.Context) {
 			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
 			continue
 		}
-		if _, err := s.sweep(ctx, s.fallenDue(), false); errors.Is(err, spoor.ErrReadOnly) || errors.Is(err, spoor.ErrClosed) {
+		due := s.fallenDue()
+		if len(due) == 0 {
+			continue
+		}
+		if _, err := s.sweep(ctx, due, false, true); errors.Is(err, spoor.ErrReadOnly) || errors.Is(err, spoor.ErrClosed) {
 			continue // the store says so itself
 		} else if err != nil && ctx.Err() == nil {
 			failed = time.Now()
@@ -158,7 +168,7 @@ func (s *Sweeper) seal(ctx context.Context) error {
 func (s *Sweeper) reclaimLeft(ctx context.Context) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.figures.pending.Load() == 0 || time.Since(s.reclaimed) < time.Hour {
+	if s.figures.oldest.Load() == 0 || time.Since(s.reclaimed) < time.Hour {
 		return nil
 	}
 	return s.reclaimLocked(ctx)
@@ -180,20 +190,25 @@ func (s *Sweeper) reclaimLocked(ctx context.Context) error {
 	return err
 }
 
-// Erase removes a person and returns once that is on disk; with wait, once no
-// byte of it is left in the files. Without, Run sees to that.
-func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, wait bool) (spoor.Removal, error) {
-	r, err := s.opts.Store.Erase(app, []spoor.Number{n})
+// Erase removes a person and returns the receipt once that is on disk; with wait,
+// once no byte of it is left in the files. Without, Run sees to that. Subject is
+// the keyed hash that the receipt shows. The receipt is nil if nobody was there.
+func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error) {
+	r, err := s.opts.Store.Erase(app, []spoor.Number{n}, subject)
 	s.figures.erased.Add(r.Profiles)
-	if err != nil {
-		return r, err
+	if err != nil || r.Receipt == 0 {
+		return nil, err
 	}
 	if wait {
-		return r, s.Reclaim(ctx)
+		err = s.Reclaim(ctx)
+	} else {
+		s.notePending()
+		s.Hurry()
 	}
-	s.notePending()
-	s.Hurry()
-	return r, nil
+	if err != nil {
+		return nil, err
+	}
+	return s.opts.Store.Receipt(app, r.Receipt)
 }
 
 // Hurry asks Run to give back the bytes of what was removed on request.
@@ -208,7 +223,10 @@ func (s *Sweeper) Hurry() {
 func (s *Sweeper) endApps() error {
 	now := s.opts.Now().UnixMilli()
 	for _, a := range s.opts.Store.AllApps() {
-		if a.Ends == 0 || a.Ends > now {
+		if end := a.End(); end == 0 || end > now {
+			continue
+		}
+		if _, held := a.Held(a.Day(now)); held {
 			continue
 		}
 		if err := s.opts.Store.DeleteApp(a.ID); err != nil {
@@ -226,7 +244,7 @@ func (s *Sweeper) fallenDue() (apps []*spoor.App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.opts.Store.AllApps() {
-		if done, ok := s.done[a.ID]; a.Settings.IdleDays > 0 && (!ok || done < a.Day(now)) {
+		if done, ok := s.done[a.ID]; !ok || done < a.Day(now) {
 			apps = append(apps, a)
 		}
 	}
@@ -238,12 +256,12 @@ func (s *Sweeper) announce() {
 	if s.opts.Grace <= 0 {
 		return
 	}
-	now := s.opts.Now().UnixMilli()
+	then := s.opts.Now().Add(s.opts.Grace).UnixMilli()
 	for _, a := range s.opts.Store.AllApps() {
 		if a.Settings.IdleDays == 0 {
 			continue
 		}
-		numbers, err := s.opts.Store.Anonymous(a.ID, since(a, a.Day(now)))
+		numbers, err := s.opts.Store.Anonymous(a.ID, since(a, a.Day(then)))
 		if err != nil {
 			s.opts.Log.Error("cannot tell what will be swept", "app", a.Name, "error", err)
 		} else if len(numbers) > 0 {
@@ -253,30 +271,22 @@ func (s *Sweeper) announce() {
 	}
 }
 
-// Sweep removes what is due now in all apps. With full, all bytes are given
-// back before it returns; else those that are due.
-func (s *Sweeper) Sweep(ctx context.Context, full bool) (spoor.Sweep, error) {
+// Sweep removes what is due now in all apps, and returns once that is on disk.
+// With wait the bytes that are due are given back before it returns, with full
+// all bytes; else Run sees to that.
+func (s *Sweeper) Sweep(ctx context.Context, full, wait bool) (spoor.Sweep, error) {
 	if s.figures.stopped.Load() {
 		return spoor.Sweep{}, errors.New("cannot sweep: the clock departed while spoor ran; set it right and start spoor again")
 	}
 	if err := s.endApps(); err != nil {
 		return spoor.Sweep{}, err
 	}
-	var apps []*spoor.App
-	for _, a := range s.opts.Store.AllApps() {
-		if a.Settings.IdleDays > 0 {
-			apps = append(apps, a)
-		}
-	}
-	return s.sweep(ctx, apps, full)
+	return s.sweep(ctx, s.opts.Store.AllApps(), full, full || wait)
 }
 
-func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r spoor.Sweep, err error) {
+func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full, wait bool) (r spoor.Sweep, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if len(apps) == 0 && !full {
-		return r, nil
-	}
 	began := time.Now()
 	if _, _, err := s.opts.Store.SealDays(ctx); err != nil {
 		return r, err
@@ -300,6 +310,12 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r sp
 			s.opts.Log.Info("swept", "app", a.Name, "day", part.Day, "profiles", part.Profiles, "hits", part.Hits, "kept_at_last_look", part.Kept)
 		}
 	}
+	r.Decided = time.Since(began)
+	if !wait {
+		s.Hurry()
+		r.Took = r.Decided
+		return r, nil
+	}
 	s.reclaimed = time.Now()
 	if r.Reclaimed, err = s.opts.Store.Reclaim(ctx, full); err != nil {
 		return r, fmt.Errorf("cannot give the bytes of removed profiles back: %w", err)
@@ -311,25 +327,43 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r sp
 
 func (s *Sweeper) sweepApp(ctx context.Context, a *spoor.App) (r spoor.AppSweep, err error) {
 	r.App, r.Day = a.Name, a.Day(s.opts.Now().UnixMilli())
+	if _, held := a.Held(r.Day); held {
+		return r, nil
+	}
+	if err := s.sweepIdle(ctx, a, &r); err != nil {
+		return r, err
+	}
+	if r.Aged, err = s.opts.Store.Drop(ctx, a, aged(a, r.Day)); err == nil && r.Aged.Hits > 0 {
+		s.figures.aged.Add(r.Aged.Hits)
+		s.opts.Log.Info("dropped what was too old", "app", a.Name, "day", r.Day, "hits", r.Aged.Hits)
+	}
+	return r, err
+}
+
+// sweepIdle removes the profiles that are due.
+func (s *Sweeper) sweepIdle(ctx context.Context, a *spoor.App, r *spoor.AppSweep) error {
+	if a.Settings.IdleDays == 0 {
+		return nil
+	}
 	numbers, err := s.opts.Store.Anonymous(a.ID, since(a, r.Day))
 	if err != nil {
-		return r, err
+		return err
 	}
 	keeps := func(p *spoor.Profile) bool { return len(Judge(a, p, r.Day).Keeps) > 0 }
 	for len(numbers) > 0 {
 		if err := ctx.Err(); err != nil {
-			return r, err
+			return err
 		}
 		n := min(portion, len(numbers))
-		part, err := s.opts.Store.Remove(a.ID, numbers[:n], keeps)
+		part, err := s.opts.Store.Remove(a.ID, numbers[:n], r.Receipt, keeps)
 		if r.Add(part); err != nil {
-			return r, err
+			return err
 		}
 		s.figures.profiles.Add(part.Profiles)
 		s.figures.hits.Add(part.Hits)
 		numbers = numbers[n:]
 	}
-	return r, nil
+	return nil
 }
 
 // Judge is the rule as a method, for whoever knows a Sweeper only.
@@ -364,6 +398,42 @@ func (s *Sweeper) Plan(a *spoor.App, day spoor.Day, fn func(*spoor.Profile, spoo
 	return nil
 }
 
+// PlanDays calls fn with each day of an app of which hits or statistics would go
+// for their age on a day, and why. An error of fn ends it and is returned.
+func (s *Sweeper) PlanDays(a *spoor.App, day spoor.Day, fn func(spoor.Partition, string) error) error {
+	old := aged(a, day)
+	if _, held := a.Held(day); held || old.Hits == 0 && old.Statistics == 0 && len(old.Kinds) == 0 {
+		return nil
+	}
+	days, err := s.opts.Store.Partitions(a.ID)
+	if err != nil {
+		return err
+	}
+	for _, p := range days {
+		say := func(why string) {
+			if err == nil {
+				err = fn(p, why)
+			}
+		}
+		if p.Hits > 0 && p.Day <= old.Hits {
+			say(fmt.Sprintf("its hits are older than hits_days, %d", a.Settings.HitsDays))
+		} else if p.Hits > 0 {
+			for _, c := range a.Settings.Classes() {
+				if p.Day <= old.Kinds[c.Kind] {
+					say(fmt.Sprintf("its hits of kind %s are older than class_days, %d", c.Kind, c.Days))
+				}
+			}
+		}
+		if p.Profiles > 0 && p.Day <= old.Statistics {
+			say(fmt.Sprintf("its statistics are older than statistics_days, %d", a.Settings.StatisticsDays))
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (s *Sweeper) notePending() {
 	p, err := s.opts.Store.Pending()
 	if err != nil {
@@ -371,6 +441,11 @@ func (s *Sweeper) notePending() {
 		return
 	}
 	s.figures.pending.Store(int64(p.Pending))
+	s.figures.waiting.Store(p.Waiting)
+	if s.figures.overdue.Swap(int64(p.Overdue)) < int64(p.Overdue) {
+		s.opts.Log.Error("bytes of what was removed are still in the files after the promised time", "days_of_apps", p.Overdue,
+			"hint", "look for earlier errors of the sweep; spoor sweep --full gives them back now")
+	}
 	s.figures.oldest.Store(p.Oldest)
 }
 

@@ -103,7 +103,7 @@ func text(name, value string) []spoor.Attribute {
 
 func (w *world) sweep() spoor.Sweep {
 	w.Helper()
-	r, err := w.s.Sweep(context.Background(), false)
+	r, err := w.s.Sweep(context.Background(), false, true)
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -359,7 +359,7 @@ func TestIdentifyingRacesTheSweep(t *testing.T) {
 	var swept spoor.Sweep
 	wait.Go(func() {
 		var err error
-		if swept, err = w.s.Sweep(context.Background(), false); err != nil {
+		if swept, err = w.s.Sweep(context.Background(), false, true); err != nil {
 			t.Error(err)
 		}
 	})
@@ -423,7 +423,7 @@ func TestLeapOfTheClockStopsSweeping(t *testing.T) {
 	if f := s.Figures(); !f.Stopped || f.Profiles != 0 || !w.lives(n) {
 		t.Errorf("after a leap of 100 days: %+v", f)
 	}
-	if _, err := s.Sweep(context.Background(), false); err == nil {
+	if _, err := s.Sweep(context.Background(), false, true); err == nil {
 		t.Error("it was swept by hand by a clock that leapt")
 	}
 }

@@ -93,7 +93,7 @@ func readApps(db *pebble.DB) (*directory, error) {
 		if len(key) != 6 || key[5] != appSettings {
 			return nil
 		}
-		app := new(spoor.App)
+		app := &spoor.App{Settings: spoor.DefaultSettings("UTC")} // what an older spoor did not know is as by default
 		if err := readJSON(value, app); err != nil {
 			return fmt.Errorf("cannot read the settings of an app: %w", err)
 		}
@@ -172,6 +172,10 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		if s.apps.Load().byID[id] == nil {
 			return fmt.Errorf("there is no app %d", id)
 		}
+		r, err := g.appReceipt(s.apps.Load().byID[id])
+		if err != nil {
+			return err
+		}
 		g.forgetApp(id)
 		for _, prefix := range appPrefixes {
 			start := key1(nil, prefix, id)
@@ -179,12 +183,52 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 				return err
 			}
 		}
-		j := journal{at: s.opts.Now().UnixMilli(), erased: true, app: id}
+		j := journal{at: r.Decided, erased: true, app: id, receipt: uint64(id)}
 		g.set(journalKey(nil, 0, uint64(id)), j.appendTo(nil))
+		if err := g.receipt(receiptRef{0, uint64(id)}, func(stored *storedReceipt) { *stored = *r }); err != nil {
+			return err
+		}
 		delete(g.w.apps, id)
 		s.apps.Store(s.apps.Load().with(id, nil))
 		return nil
 	})
+}
+
+// appReceipt says what goes with an app.
+func (g *group) appReceipt(app *spoor.App) (*storedReceipt, error) {
+	if until, held := app.Held(app.Day(g.w.s.opts.Now().UnixMilli())); held {
+		return nil, &spoor.HeldError{Until: until}
+	}
+	now := g.w.s.opts.Now().UnixMilli()
+	r := &storedReceipt{BackupDays: app.Settings.BackupDays}
+	r.Receipt = spoor.Receipt{ID: uint64(app.ID), App: app.Name, What: spoor.ReceiptTermination, Asked: app.EndAsked, Decided: now}
+	if r.Asked == 0 {
+		r.Asked = now
+	}
+	live, err := readMembers(g.w.db, app.ID, setLive)
+	if err != nil {
+		return nil, err
+	}
+	r.Profiles = int64(live.GetCardinality())
+	a, err := g.w.app(app.ID)
+	if err != nil {
+		return nil, err
+	}
+	count := func(c *account) {
+		r.Hits += c.stored - c.swept - c.erased
+		r.Bytes += c.bytes
+	}
+	for _, d := range a.days {
+		count(&d.account)
+	}
+	err = scan(g.w.db, writerDaysKey(nil, app.ID), func(key, value []byte) error {
+		c, err := readAccount(value)
+		if err == nil && a.days[readDay(key[6:])] == nil {
+			count(&c)
+		}
+		return err
+	})
+	return r, err
 }
 
 // forgetApp drops what the group has collected for an app, so that none of it
@@ -193,6 +237,7 @@ func (g *group) forgetApp(id spoor.AppID) {
 	maps.DeleteFunc(g.profiles, func(ref profileRef, _ *pending) bool { return ref.app == id })
 	g.days = slices.DeleteFunc(g.days, func(d touchedDay) bool { return d.app.app.ID == id })
 	g.w.waiting = slices.DeleteFunc(g.w.waiting, func(d waitingDay) bool { return d.app.app.ID == id })
+	maps.DeleteFunc(g.w.receipts, func(ref receiptRef, _ *storedReceipt) bool { return ref.app == id })
 	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
 }
 

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -160,7 +161,19 @@ func (c *checker) sets() error {
 	if c.aliased, err = readMembers(c.db, c.app.ID, setAliased); err != nil {
 		return err
 	}
+	held, err := readMembers(c.db, c.app.ID, setHeld)
+	if err != nil {
+		return err
+	}
+	for it := held.Iterator(); it.HasNext(); {
+		if n := spoor.Number(it.Next()); c.people[n] == nil {
+			c.bad("profile %d is in the set of the held but does not exist", n)
+		}
+	}
 	for n, p := range c.people {
+		if r := p.state.rights(); held.Contains(uint32(n)) != onRecord(r) {
+			c.bad("profile %d: a hold or restriction on record is %t, the set of the held says otherwise", n, onRecord(r))
+		}
 		if !live.Contains(uint32(n)) {
 			c.bad("profile %d is not in the set of living profiles", n)
 		}
@@ -280,7 +293,10 @@ func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
 		return nil
 	}
 	one := countsOf(h)
-	a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
+	counted := h.Marks&spoor.MarkUncounted == 0
+	if counted {
+		a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
+	}
 	rollUp(c.app, h, func(dim Dimension, text string) {
 		r := sum.rows[rowKey{dim, text}]
 		if r == nil {
@@ -292,10 +308,10 @@ func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
 	if h.Profile == 0 {
 		return nil
 	}
-	if h.Kind.Counts().Active {
+	if counted && h.Kind.Counts().Active {
 		sum.seen[activityActive].Add(uint32(h.Profile))
 	}
-	if h.Kind.Counts().Visitor {
+	if counted && h.Kind.Counts().Visitor {
 		sum.seen[activityVisitor].Add(uint32(h.Profile))
 	}
 	now, err := person(c.db, c.app.ID, h.Profile)
@@ -343,9 +359,12 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		return err
 	}
 	have := d.account
-	have.counted, have.sealed = 0, false
+	have.counted, have.sealed, have.dropped, have.again, have.bare = 0, false, 0, 0, false
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
+	}
+	if d.account.bare {
+		return c.bare(day, d)
 	}
 	if have.swept != 0 || have.erased != 0 && d.account.sealed {
 		return nil
@@ -408,10 +427,46 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 	return err
 }
 
-// totals compares the counters of profiles with their hits.
+// bare looks for statistics of a day that has none any more.
+func (c *checker) bare(day spoor.Day, d *dayState) error {
+	if !d.seen[activityActive].IsEmpty() || !d.seen[activityVisitor].IsEmpty() {
+		c.bad("%s: its statistics were dropped, but activity is there", day)
+	}
+	rows := 0
+	err := scan(c.db, countDayKey(nil, c.app.ID, day), func(_, _ []byte) error { rows++; return nil })
+	if rows > 0 {
+		c.bad("%s: its statistics were dropped, but %d roll-up rows are there", day, rows)
+	}
+	return err
+}
+
+// lost lists the days that lost hits of persons who stay.
+func (c *checker) lost() (map[spoor.Day]bool, error) {
+	days := map[spoor.Day]bool{}
+	err := scan(c.db, writerDaysKey(nil, c.app.ID), func(key, value []byte) error {
+		account, err := readAccount(value)
+		if account.dropped != 0 {
+			days[readDay(key[6:])] = true
+		}
+		return err
+	})
+	return days, err
+}
+
+// totals compares the counters of profiles with their hits, where none of those
+// was dropped for its age.
 func (c *checker) totals() error {
+	lost, err := c.lost()
+	if err != nil {
+		return err
+	}
 	for n, p := range c.people {
 		s := p.state
+		if slices.ContainsFunc(s.parts(n), func(f former) bool {
+			return slices.ContainsFunc(f.days, func(d spoor.Day) bool { return lost[d] })
+		}) {
+			continue
+		}
 		if s.views != p.views || s.events != p.events || s.visits != p.visits {
 			c.bad("profile %d counts %d views, %d events, %d visits; its hits give %d, %d, %d", n, s.views, s.events, s.visits, p.views, p.events, p.visits)
 		}
@@ -511,6 +566,16 @@ func (c *checker) eventIDs() error {
 				return err
 			}
 			found = c.people[now] == nil
+		}
+		if !found && at.day <= c.sealed { // or after the hit was dropped for its age
+			err := get(c.db, writerDayKey(nil, c.app.ID, at.day), func(value []byte) error {
+				account, err := readAccount(value)
+				found = account.dropped != 0
+				return err
+			})
+			if err != nil {
+				return err
+			}
 		}
 		if !found {
 			c.bad("an event id leads to a hit of %s that is not there", at.day)

@@ -1,6 +1,9 @@
 package store
 
 import (
+	"errors"
+	"slices"
+
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
@@ -12,13 +15,14 @@ import (
 // on disk; Reclaim then gives the bytes back. A keyed hash of what led to the
 // person stays, so that an event from before the erasure, which a phone sends
 // late or somebody sends again, is refused and brings nobody back. What happens
-// later begins a new profile. Numbers that are gone already are passed over.
-func (s *Store) Erase(app spoor.AppID, numbers []spoor.Number) (sum spoor.Removal, err error) {
+// later begins a new profile. Numbers that are gone already are passed over. Subject
+// stands in the receipts. Error: *spoor.HeldError.
+func (s *Store) Erase(app spoor.AppID, numbers []spoor.Number, subject string) (sum spoor.Removal, err error) {
 	at := s.opts.Now().UnixMilli()
 	for _, n := range numbers {
 		var part spoor.Removal
 		err := s.alone(func(g *group) (err error) {
-			part, err = g.erase(app, n, at)
+			part, err = g.erase(app, n, subject, at)
 			return err
 		})
 		if err != nil {
@@ -32,7 +36,7 @@ func (s *Store) Erase(app spoor.AppID, numbers []spoor.Number) (sum spoor.Remova
 // erase runs in a group of its own: it finds the hits of a profile on disk, and
 // those of an earlier request of the group would not be there yet. A group that
 // stores nothing puts no counts off, so none of its days waits to be counted.
-func (g *group) erase(id spoor.AppID, n spoor.Number, at int64) (sum spoor.Removal, err error) {
+func (g *group) erase(id spoor.AppID, n spoor.Number, subject string, at int64) (sum spoor.Removal, err error) {
 	a, err := g.w.app(id)
 	if err != nil || a == nil {
 		return sum, err
@@ -50,29 +54,50 @@ func (g *group) erase(id spoor.AppID, n spoor.Number, at int64) (sum spoor.Remov
 		g.drop(p)
 		return sum, nil
 	}
-	parts := append([]former{{number: n, days: s.days}}, s.former...)
+	if until, held := a.app.Held(a.app.Day(at)); held {
+		return sum, &spoor.HeldError{Until: until}
+	}
+	if r := s.rights(); r.Holds(a.app.Day(at)) {
+		return sum, &spoor.HeldError{Until: r.Held}
+	}
+	parts := s.parts(n)
+	j := journal{at: at, erased: true}
 	for _, f := range parts {
 		for _, day := range f.days {
-			hits, err := g.uncount(a, day, f.number)
+			_, bytes, err := g.size(hitProfileKey(nil, id, day, f.number))
 			if err != nil {
 				return sum, err
 			}
+			hits, err := g.uncount(a, day, f.number, false)
+			if err != nil {
+				return sum, err
+			}
+			j.add(day, bytes)
 			sum.Hits += hits
 		}
 	}
-	g.remember(a, s, at)
+	if err := g.noteErasure(a, s, at); err != nil {
+		return sum, err
+	}
 	g.forget(p, s)
-	a.ticks++
-	a.erasures++
-	j := journal{at: at, erased: true, gone: parts}
-	g.set(journalKey(nil, id, a.ticks), j.appendTo(nil))
-	sum.Profiles = 1
-	return sum, nil
+	a.rewrites++
+	j.gone = parts
+	sum.Profiles, sum.Bytes = 1, j.bytes()
+	if sum.Receipt, err = g.removed(a, 0, spoor.ReceiptErasure, at, sum); err != nil {
+		return sum, err
+	}
+	j.receipt = sum.Receipt
+	g.journal(a, &j)
+	if err := g.notify(a, spoor.Notice{What: "erased", Person: s.profile(id, n, &a.people).ID, At: at}); err != nil {
+		return sum, err
+	}
+	return sum, g.receipt(receiptRef{id, j.receipt}, func(r *storedReceipt) { r.Subject = subject })
 }
 
 // uncount takes the hits of a number back out of what its day counts. A day that
-// is finished keeps its numbers: statistics outlive people.
-func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number) (hits int64, err error) {
+// is finished keeps its numbers: statistics outlive people. With stay the hits
+// stay in the store, marked.
+func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (hits int64, err error) {
 	d, err := g.day(a, day)
 	if err != nil {
 		return 0, err
@@ -88,11 +113,26 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number) (hits int64,
 		if err != nil {
 			return err
 		}
-		one := countsOf(&h)
-		c.bytes -= int64(len(key) + len(value))
-		if h.Marks&spoor.MarkLate != 0 {
-			c.late--
+		counted := h.Marks&spoor.MarkUncounted == 0
+		switch {
+		case stay && !counted:
+			return nil
+		case stay:
+			h.Marks |= spoor.MarkUncounted
+			marked := appendHit(nil, &h)
+			g.set(slices.Clone(key), marked)
+			c.bytes += int64(len(marked) - len(value))
+			h.Marks &^= spoor.MarkUncounted
+		default:
+			c.bytes -= int64(len(key) + len(value))
+			if h.Marks&spoor.MarkLate != 0 {
+				c.late--
+			}
 		}
+		if !counted {
+			return nil
+		}
+		one := countsOf(&h)
 		c.views -= one.views
 		c.events -= one.events
 		c.visits -= one.visits
@@ -108,7 +148,9 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number) (hits int64,
 		})
 		return nil
 	})
-	c.erased += hits
+	if !stay {
+		c.erased += hits
+	}
 	if err != nil || c.sealed {
 		return hits, err
 	}
@@ -145,32 +187,87 @@ func (g *group) dropRow(a *appState, d *dayState, key rowKey) error {
 	return err
 }
 
-const erasedAt protowire.Number = 1
+// Tags of an entry of the ledger.
+const (
+	erasedAt protowire.Number = iota + 1
+	objectedAt
+)
 
-// remember keeps keyed hashes of what led to a person.
-func (g *group) remember(a *appState, s *state, at int64) {
-	note := func(kind spoor.Lookup, text string) {
-		if compared(kind, text) == "" {
-			return
-		}
-		id := a.salt.ident(kind, text)
-		g.w.erased.add(id)
-		g.set(erasedKey(nil, a.app.ID, kind, id), putInt(appendHeader(nil), erasedAt, at))
-	}
-	for _, e := range s.elems {
-		if e.kind == spoor.LookupKey && e.present {
-			note(spoor.LookupKey, e.text)
-		}
-	}
-	note(spoor.LookupUserID, s.text(spoor.AttrUserID))
-	note(spoor.LookupEmail, s.text(spoor.AttrEmail))
-	note(spoor.LookupPhone, s.text(spoor.AttrPhone))
+// barrier is an entry of the ledger: why hits with an identifier are refused.
+type barrier struct {
+	erased   int64 // hits before it are
+	objected int64 // all are; 0: none
 }
 
-// isErased reports whether a hit is of somebody who was erased after it happened.
-func (g *group) isErased(a *appState, h *spoor.Hit) (bool, error) {
+func (b barrier) appendTo(dst []byte) []byte {
+	dst = putInt(appendHeader(dst), erasedAt, b.erased)
+	return putInt(dst, objectedAt, b.objected)
+}
+
+func readBarrier(value []byte) (b barrier, err error) {
+	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+		switch tag {
+		case erasedAt:
+			b.erased = zigzag(num)
+		case objectedAt:
+			b.objected = zigzag(num)
+		}
+		return nil
+	})
+	return b, err
+}
+
+// noteErasure keeps keyed hashes of what led to a person who is erased.
+func (g *group) noteErasure(a *appState, s *state, at int64) error {
+	return g.bar(a, s, func(b *barrier) { b.erased = at })
+}
+
+// noteObjection keeps keyed hashes of what leads to a person who objected, or
+// drops them when the objection is taken back.
+func (g *group) noteObjection(a *appState, s *state) error {
+	return g.bar(a, s, func(b *barrier) { b.objected = s.rights().Objected })
+}
+
+// bar changes the ledger's entries of all that leads to a person. It runs in a
+// group of its own: the entries are read from disk.
+func (g *group) bar(a *appState, s *state, change func(*barrier)) error {
+	note := func(kind spoor.Lookup, text string) error {
+		if compared(kind, text) == "" {
+			return nil
+		}
+		id := a.salt.ident(kind, text)
+		key := erasedKey(nil, a.app.ID, kind, id)
+		var b barrier
+		err := get(g.w.db, key, func(value []byte) (err error) {
+			b, err = readBarrier(value)
+			return err
+		})
+		if err != nil {
+			return err
+		}
+		if change(&b); b == (barrier{}) {
+			g.remove(key)
+			return nil
+		}
+		g.w.erased.add(id)
+		g.set(key, b.appendTo(nil))
+		return nil
+	}
+	for _, e := range s.elems {
+		if e.present {
+			if err := note(e.kind, e.text); err != nil {
+				return err
+			}
+		}
+	}
+	return errors.Join(note(spoor.LookupUserID, s.text(spoor.AttrUserID)), note(spoor.LookupEmail, s.text(spoor.AttrEmail)), note(spoor.LookupPhone, s.text(spoor.AttrPhone)))
+}
+
+// barred says why a hit is refused: it is of somebody who was erased after it
+// happened, or who objected; empty if it is not.
+func (g *group) barred(a *appState, h *spoor.Hit) (spoor.Reason, error) {
 	if len(g.w.erased.layers) == 0 { // nobody ever was
-		return false, nil
+		return "", nil
 	}
 	type name struct {
 		kind spoor.Lookup
@@ -194,21 +291,22 @@ func (g *group) isErased(a *appState, h *spoor.Hit) (bool, error) {
 		if !g.w.erased.maybe(hash) {
 			continue
 		}
-		at := int64(0)
-		err := get(g.w.db, erasedKey(nil, a.app.ID, who.kind, hash), func(value []byte) error {
-			return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
-				if tag == erasedAt {
-					at = zigzag(num)
-				}
-				return nil
-			})
+		var b barrier
+		err := get(g.w.db, erasedKey(nil, a.app.ID, who.kind, hash), func(value []byte) (err error) {
+			b, err = readBarrier(value)
+			return err
 		})
+		switch {
+		case err != nil:
+			return "", err
+		case b.objected != 0:
+			return spoor.ReasonObject, nil
 		// A pixel tells no time: that of an old mail cannot be told from a visit.
-		if err != nil || h.Time < at || at != 0 && h.Door == spoor.DoorPixel {
-			return err == nil, err
+		case b.erased != 0 && (h.Time < b.erased || h.Door == spoor.DoorPixel):
+			return spoor.ReasonErased, nil
 		}
 	}
-	return false, nil
+	return "", nil
 }
 
 // loadErased fills the filter in front of the ledger of erased persons.

@@ -24,7 +24,7 @@ func (w *crowd) say(key, user string, happened time.Time, attrs ...spoor.Attribu
 
 func (w *crowd) erase(n spoor.Number) spoor.Removal {
 	w.Helper()
-	r, err := w.s.Erase(w.app.ID, []spoor.Number{n})
+	r, err := w.s.Erase(w.app.ID, []spoor.Number{n}, "")
 	if err != nil {
 		w.Fatal(err)
 	}
@@ -226,7 +226,7 @@ func TestEraseWhileTheyWrite(t *testing.T) {
 				numbers, err := w.s.Find(w.app.ID, spoor.LookupKey, fmt.Sprint("visitor", id))
 				if err == nil && len(numbers) == 1 {
 					var r spoor.Removal
-					if r, err = w.s.Erase(w.app.ID, numbers); r.Profiles == 1 {
+					if r, err = w.s.Erase(w.app.ID, numbers, ""); r.Profiles == 1 {
 						mu.Lock()
 						gone[numbers[0]] = true
 						mu.Unlock()

@@ -58,6 +58,7 @@ type profile struct {
 	user                  hash // of its user_id; zero: unclaimed
 	email                 bool
 	contacts              bool // any of the five
+	rights                spoor.Rights
 	visitStart, visitLast int64
 	keys                  int // cookies and devices that lead here
 

@@ -210,7 +210,7 @@ func (g *group) profile(a *appState, n spoor.Number) (*pending, error) {
 }
 
 func factsOf(a *appState, s *state) *profile {
-	f := &profile{visitStart: s.visitStart, visitLast: s.visitLast, email: s.text(spoor.AttrEmail) != "", contacts: s.contacts()}
+	f := &profile{visitStart: s.visitStart, visitLast: s.visitLast, email: s.text(spoor.AttrEmail) != "", contacts: s.contacts(), rights: s.rights()}
 	if id := s.text(spoor.AttrUserID); id != "" {
 		f.user = a.salt.ident(spoor.LookupUserID, id)
 	}
@@ -380,6 +380,11 @@ func (g *group) absorb(p, q *pending) error {
 	for _, f := range gain.former {
 		g.set(numberKey(nil, a.app.ID, f.number), putUint(appendHeader(nil), identNumber, uint64(p.n)))
 		g.merged[profileRef{a.app.ID, f.number}] = p.n
+	}
+	g.joinRights(p, before.rights(), theirs.rights())
+	if onRecord(p.facts.rights) {
+		g.member(a, setHeld, q.n, false)
+		g.member(a, setHeld, p.n, true)
 	}
 	g.member(a, setLive, q.n, false)
 	g.member(a, setContacts, q.n, false)

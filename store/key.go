@@ -19,9 +19,11 @@ const (
 	prefixHit       = 'H'
 	prefixIdent     = 'I' // identifiers
 	prefixJournal   = 'J' // removals whose bytes are not gone yet
-	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased
+	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased, held
 	prefixNumber    = 'N' // former number → person
+	prefixNotice    = 'O' // what a webhook is to be told
 	prefixProfile   = 'P'
+	prefixReceipt   = 'R' // receipts of removals
 	prefixUncounted = 'U' // hits of a group whose counts were put off
 	prefixWriter    = 'W' // the writer's own counters
 )
@@ -29,7 +31,7 @@ const (
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
-	prefixIdent, prefixJournal, prefixSet, prefixNumber, prefixProfile, prefixWriter,
+	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixWriter,
 }
 
 const (
@@ -42,6 +44,7 @@ const (
 	setLive     = 0 // of prefixSet
 	setContacts = 1
 	setAliased  = 2
+	setHeld     = 3 // a hold or restriction is on record, lapsed or not
 
 	writerApp = 0 // of prefixWriter, app > 0
 	writerDay = 1
@@ -118,6 +121,11 @@ func writerDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(append(key1(dst, prefixWriter, app), writerDay), day)
 }
 
+// writerDaysKey is the prefix of the accounts of all days of an app.
+func writerDaysKey(dst []byte, app spoor.AppID) []byte {
+	return append(key1(dst, prefixWriter, app), writerDay)
+}
+
 // storeKey holds the counters of the whole store. No app has number 0.
 func storeKey() []byte { return key1(nil, prefixWriter, 0) }
 
@@ -134,6 +142,22 @@ func erasedKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash) []byte {
 
 func journalKey(dst []byte, app spoor.AppID, tick uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(dst, prefixJournal, app), tick)
+}
+
+func noticeKey(dst []byte, app spoor.AppID, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixNotice, app), id)
+}
+
+func receiptKey(dst []byte, app spoor.AppID, id uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixReceipt, app), id)
+}
+
+func countDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
+	return appendDay(key1(dst, prefixCount, app), day)
+}
+
+func activityDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
+	return appendDay(key1(dst, prefixActivity, app), day)
 }
 
 func hitDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
@@ -235,11 +236,13 @@ func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *s
 			consent[0] = choice(r.text)
 		case r.name == regConsentMarketing:
 			consent[1] = choice(r.text)
+		case strings.HasPrefix(r.name, "\x00"): // see rights
 		default:
 			p.Attributes = append(p.Attributes, spoor.Attribute{Name: r.name, Type: r.typ, Text: r.text, Source: r.source, SetAt: r.time})
 		}
 	}
 	p.Consent = spoor.NewConsent(consent[0], consent[1])
+	p.Rights = s.rights()
 	return p
 }
 

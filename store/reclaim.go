@@ -5,9 +5,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"slices"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/objstorage/objstorageprovider"
 	"github.com/cockroachdb/pebble/v2/sstable"
@@ -21,11 +23,10 @@ import (
 // one go in one ingested table (one DeleteRange each would make reads quadratic),
 // and compacts the days that are due itself.
 const (
-	// A day in which many fell due is rewritten at once: nearly all who are swept
-	// came on the day that fell due. Elsewhere few went, and the day waits until it
-	// is worth it or the promise of a week calls.
-	reclaimShare = 10 // per cent of a day's hits
-	reclaimAge   = 6 * 24 * time.Hour
+	// A day in which much fell due is rewritten at once: nearly all who are swept
+	// came on the day that fell due. Elsewhere little went, and the day waits until
+	// it is worth it or the promise of bytes_gone_days calls.
+	reclaimShare = 10 // per cent of the bytes that a day has held
 	cleanTries   = 3
 )
 
@@ -37,69 +38,94 @@ type partition struct {
 	day spoor.Day
 }
 
-// Reclaim gives the bytes of removed profiles back. Without full, days of which
-// little went wait for up to six days. One call works at a time; it may be
-// repeated after an error or a crash.
+// Reclaim gives the bytes of removed profiles back, and finishes the receipts of
+// what is gone then. Without full, days of which little went wait for the most
+// part of bytes_gone_days. One call works at a time; it may be repeated after an
+// error or a crash.
 func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, err error) {
 	s.reclaiming.Lock()
 	defer s.reclaiming.Unlock()
 	err = s.view(func(db *pebble.DB) error {
 		before := db.Metrics().DiskSpaceUsage()
 		entries, err := readJournals(db, 0)
-		if err != nil || len(entries) == 0 {
-			return err
-		}
-		if err := s.coverHits(ctx, db, entries); err != nil {
-			return err
-		}
-		now := s.opts.Now()
-		var erased []entry
-		swept := slices.DeleteFunc(slices.Clone(entries), func(e entry) bool {
-			if e.erased {
-				erased = append(erased, e)
-			}
-			return e.erased
-		})
-		due, rest, err := dueDays(db, swept, now, full)
 		if err != nil {
 			return err
 		}
-		r.Partitions = len(due)
-		for _, e := range erased {
-			for _, f := range e.gone {
-				r.Partitions += len(f.days)
+		if len(entries) > 0 {
+			if err := s.reclaim(ctx, db, entries, full, &r); err != nil {
+				return err
 			}
 		}
-		var spans []keySpan
-		for p := range due {
-			from := hitDayKey(nil, p.app, p.day)
-			spans = append(spans, keySpan{from, after(from)})
-		}
-		spans = append(spans, erasedSpans(erased)...)
-		spans = append(spans, recordSpans(entries)...)
-		slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
-		if err := clean(ctx, db, spans); err != nil {
-			return err
-		}
-		if err := s.finish(swept, due); err != nil {
-			return err
-		}
-		if err := s.finish(erased, nil); err != nil {
+		done, err := unfinished(db)
+		if err != nil || len(entries)+len(done) == 0 {
 			return err
 		}
 		if err := s.retireLogs(db); err != nil {
 			return err
 		}
+		if err := s.finishReceipts(done); err != nil {
+			return err
+		}
 		if now := db.Metrics().DiskSpaceUsage(); now < before {
 			r.Bytes = int64(before - now)
-		}
-		for _, at := range rest {
-			r.Pending++
-			r.Oldest = least(r.Oldest, at)
 		}
 		return nil
 	})
 	return r, err
+}
+
+// reclaim compacts what is due of some journals.
+func (s *Store) reclaim(ctx context.Context, db *pebble.DB, entries []entry, full bool, r *spoor.ReclaimReport) error {
+	if err := s.coverHits(ctx, db, entries); err != nil {
+		return err
+	}
+	var swept, asked []entry
+	for _, e := range entries {
+		if e.erased {
+			asked = append(asked, e)
+		} else {
+			swept = append(swept, e)
+		}
+	}
+	days, err := s.dueDays(db, swept, full)
+	if err != nil {
+		return err
+	}
+	due := map[partition]bool{}
+	var spans []keySpan
+	for p, d := range days {
+		switch {
+		case !d.due:
+			addGarbage(r, p, d)
+		case p.day == records:
+			due[p] = true
+		default:
+			due[p] = true
+			r.Partitions++
+			spans = append(spans, spanOf(hitDayKey(nil, p.app, p.day)))
+		}
+	}
+	for _, e := range asked {
+		due[partition{e.of, records}] = len(e.gone) > 0 || due[partition{e.of, records}]
+		r.Partitions += len(e.days)
+		for _, f := range e.gone {
+			r.Partitions += len(f.days)
+		}
+	}
+	spans = append(spans, askedSpans(asked)...)
+	profiles, err := recordSpans(db, entries, due)
+	if err != nil {
+		return err
+	}
+	spans = append(spans, profiles...)
+	slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
+	if err := clean(ctx, db, spans); err != nil {
+		return err
+	}
+	if err := s.finish(swept, due); err != nil {
+		return err
+	}
+	return s.finish(asked, nil)
 }
 
 // retireLogs gets rid of the write-ahead logs that hold removed records. Pebble
@@ -121,22 +147,28 @@ func (s *Store) retireLogs(db *pebble.DB) error {
 func (s *Store) Pending() (r spoor.ReclaimReport, err error) {
 	err = s.view(func(db *pebble.DB) error {
 		entries, err := readJournals(db, 0)
-		days := map[partition]bool{}
-		for _, e := range entries {
-			r.Oldest = least(r.Oldest, e.at)
-			if e.app != 0 {
-				days[partition{app: e.app}] = true
-			}
-			for _, f := range e.gone {
-				for _, day := range f.days {
-					days[partition{e.of, day}] = true
-				}
-			}
+		if err != nil {
+			return err
 		}
-		r.Pending = len(days)
+		days, err := s.dueDays(db, entries, false)
+		for p, d := range days {
+			addGarbage(&r, p, d)
+		}
 		return err
 	})
 	return r, err
+}
+
+// addGarbage adds a day that is pending to a report.
+func addGarbage(r *spoor.ReclaimReport, p partition, d *garbage) {
+	if p.day != records {
+		r.Pending++
+	}
+	r.Waiting += d.bytes
+	r.Oldest = least(r.Oldest, d.oldest)
+	if d.overdue {
+		r.Overdue++
+	}
 }
 
 // coverHits ingests one table of range tombstones over all hits that are
@@ -208,89 +240,153 @@ func (s *Store) ingestTombstones(ctx context.Context, db *pebble.DB, spans []key
 	return db.Ingest(ctx, []string{path})
 }
 
-// dueDays picks the days to rewrite; the rest waits, with the time of its oldest
-// decision.
-func dueDays(db *pebble.DB, entries []entry, now time.Time, full bool) (due map[partition]bool, rest map[partition]int64, err error) {
-	due, rest = map[partition]bool{}, map[partition]int64{}
-	type garbage struct {
-		oldest  int64
-		numbers int
-	}
-	days := map[partition]*garbage{}
-	for _, e := range entries {
-		for _, f := range e.gone {
-			for _, day := range f.days {
-				p := partition{e.of, day}
-				g := days[p]
-				if g == nil {
-					g = new(garbage)
-					days[p] = g
-				}
-				g.oldest = least(g.oldest, e.at)
-				g.numbers++
-			}
-		}
-	}
-	for p, g := range days {
-		old := now.Sub(time.UnixMilli(g.oldest)) >= reclaimAge
-		if !full && !old {
-			active, err := readActivity(db, p.app, p.day, activityActive)
-			if err != nil {
-				return nil, nil, err
-			}
-			if uint64(g.numbers)*100 < active.GetCardinality()*reclaimShare {
-				rest[p] = g.oldest
-				continue
-			}
-		}
-		due[p] = true
-	}
-	return due, rest, nil
+// garbage is what lies in a day of an app that is removed.
+type garbage struct {
+	oldest       int64 // decision, Unix ms
+	bytes        int64
+	due, overdue bool
 }
 
-// erasedSpans are deleted apps as a whole, the hits of erased persons, and the
-// roll-ups of their days: a row that counts nothing any more was removed.
-func erasedSpans(entries []entry) (spans []keySpan) {
+// dueDays says of each day with removed records whether it is to be rewritten
+// now: if much of it went, or if the promise of bytes_gone_days calls.
+func (s *Store) dueDays(db *pebble.DB, entries []entry, full bool) (map[partition]*garbage, error) {
+	days := map[partition]*garbage{}
+	in := func(app spoor.AppID, day spoor.Day, at int64) *garbage {
+		p := partition{app, day}
+		if days[p] == nil {
+			days[p] = new(garbage)
+		}
+		days[p].oldest = least(days[p].oldest, at)
+		return days[p]
+	}
+	for _, e := range entries {
+		if e.app != 0 {
+			in(e.app, records, e.at).due = true
+			continue
+		}
+		if len(e.days) == 0 {
+			d := in(e.of, records, e.at)
+			d.due = d.due || e.erased
+		}
+		for _, day := range e.days {
+			in(e.of, day, e.at).due = true
+		}
+		for _, f := range e.gone {
+			for _, day := range f.days {
+				d := in(e.of, day, e.at)
+				d.due = d.due || e.erased
+			}
+		}
+		for _, size := range e.sizes {
+			in(e.of, size.day, e.at).bytes += size.bytes
+		}
+	}
+	now := s.opts.Now()
+	for p, d := range days {
+		hours, thin := 24*time.Hour, 7*24*time.Hour // of an app that is gone
+		if app := s.App(p.app); app != nil {
+			hours = time.Duration(app.Settings.BytesGoneHours) * time.Hour
+			thin = time.Duration(app.Settings.BytesGoneDays) * 24 * time.Hour
+		}
+		var account account
+		if err := get(db, writerDayKey(nil, p.app, p.day), func(value []byte) (err error) {
+			account, err = readAccount(value)
+			return err
+		}); err != nil {
+			return nil, err
+		}
+		waits := now.Sub(time.UnixMilli(d.oldest))
+		much := p.day != records && d.bytes*100 >= account.bytes*reclaimShare
+		d.overdue = waits > thin || (much || d.due) && waits > hours
+		// A day before the promise ends, so that a failure can be made up for.
+		d.due = d.due || much || full || waits >= thin*6/7
+	}
+	return days, nil
+}
+
+func spanOf(prefix []byte) keySpan { return keySpan{prefix, after(prefix)} }
+
+// askedSpans are deleted apps as a whole, stretches of days, the hits of erased
+// persons, and the roll-ups of their days: a row that counts nothing any more was
+// removed.
+func askedSpans(entries []entry) (spans []keySpan) {
 	for _, e := range entries {
 		for _, prefix := range appPrefixes {
 			if e.app != 0 {
-				from := key1(nil, prefix, e.app)
-				spans = append(spans, keySpan{from, after(from)})
+				spans = append(spans, spanOf(key1(nil, prefix, e.app)))
 			}
+		}
+		for _, day := range e.days {
+			spans = append(spans, spanOf(hitDayKey(nil, e.of, day)), spanOf(countDayKey(nil, e.of, day)), spanOf(activityDayKey(nil, e.of, day)))
 		}
 		for _, f := range e.gone {
 			for _, day := range f.days {
-				hits := hitProfileKey(nil, e.of, day, f.number)
-				rows := countKey(nil, e.of, day, 0, 0)
-				rows = rows[:len(rows)-9]
-				spans = append(spans, keySpan{hits, after(hits)}, keySpan{rows, after(rows)})
+				spans = append(spans, spanOf(hitProfileKey(nil, e.of, day, f.number)), spanOf(countDayKey(nil, e.of, day)))
 			}
 		}
 	}
 	return spans
 }
 
-// recordSpans are the stretches of profiles and of what leads to them.
-func recordSpans(entries []entry) (spans []keySpan) {
-	type ends struct{ low, high spoor.Number }
-	apps := map[spoor.AppID]*ends{}
+// records stands for a day in which profiles and what leads to them lie.
+const records spoor.Day = math.MinInt32
+
+// profileBlock is how many profiles are looked at together: about what a block
+// of a table or a few hold.
+const profileBlock = 1024
+
+// recordSpans are the stretches of profiles and of what leads to them. Where the
+// records of an app are due, that is all of it; else the blocks of profiles of
+// which much went since the last time.
+func recordSpans(db pebble.Reader, entries []entry, due map[partition]bool) (spans []keySpan, err error) {
+	type block struct {
+		app spoor.AppID
+		n   spoor.Number // of profileBlock numbers
+	}
+	gone := map[block]uint64{}
+	apps := map[spoor.AppID]*roaring.Bitmap{}
 	for _, e := range entries {
+		all := due[partition{e.of, records}]
+		if apps[e.of] == nil && e.of != 0 {
+			if apps[e.of], err = readMembers(db, e.of, setLive); err != nil {
+				return nil, err
+			}
+		}
+		if all && apps[e.of] != nil {
+			spans = append(spans, spanOf(key1(nil, prefixIdent, e.of)), spanOf(key1(nil, prefixNumber, e.of)))
+		}
 		for _, f := range e.gone {
-			if x := apps[e.of]; x == nil {
-				apps[e.of] = &ends{f.number, f.number}
-			} else {
-				x.low, x.high = min(x.low, f.number), max(x.high, f.number)
+			b := block{e.of, f.number / profileBlock}
+			if all {
+				gone[b] += profileBlock
+			} else if !e.cleaned {
+				gone[b]++
 			}
 		}
 	}
-	for app, x := range apps {
-		spans = append(spans, keySpan{profileKey(nil, app, x.low), after(profileKey(nil, app, x.high))})
-		for _, prefix := range []byte{prefixIdent, prefixNumber} {
-			from := key1(nil, prefix, app)
-			spans = append(spans, keySpan{from, after(from)})
+	for b, n := range gone {
+		first := b.n * profileBlock
+		live := apps[b.app].Rank(uint32(first+profileBlock-1)) - apps[b.app].Rank(uint32(first))
+		if n*100 >= (live+n)*reclaimShare {
+			spans = append(spans, keySpan{profileKey(nil, b.app, first), after(profileKey(nil, b.app, first+profileBlock-1))})
 		}
 	}
-	return spans
+	slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
+	return joined(spans), nil
+}
+
+// joined makes one of sorted stretches that touch.
+func joined(spans []keySpan) (out []keySpan) {
+	for _, sp := range spans {
+		if n := len(out); n > 0 && slices.Compare(sp.from, out[n-1].to) <= 0 {
+			if slices.Compare(sp.to, out[n-1].to) > 0 {
+				out[n-1].to = sp.to
+			}
+			continue
+		}
+		out = append(out, sp)
+	}
+	return out
 }
 
 // clean compacts stretches until none of the tombstones that are there now is
@@ -367,14 +463,14 @@ func (s *Store) finish(entries []entry, done map[partition]bool) error {
 		err := s.bulk(func(g *group) error {
 			for i := range some {
 				e := &some[i]
-				var left []former
-				for _, f := range e.gone {
+				left := 0 // days; the numbers are needed as long as their records are
+				e.sizes = slices.DeleteFunc(e.sizes, func(size daySize) bool { return done[partition{e.of, size.day}] })
+				for i := range e.gone {
+					f := &e.gone[i]
 					f.days = slices.DeleteFunc(slices.Clone(f.days), func(d spoor.Day) bool { return done[partition{e.of, d}] })
-					if len(f.days) > 0 {
-						left = append(left, f)
-					}
+					left += len(f.days)
 				}
-				if e.gone = left; len(left) == 0 || e.erased {
+				if e.cleaned = true; e.erased || left == 0 && done[partition{e.of, records}] {
 					g.remove(e.key)
 				} else {
 					g.set(e.key, e.appendTo(nil))

@@ -52,12 +52,15 @@ func (s *Store) Anonymous(app spoor.AppID, since spoor.Day) (numbers []spoor.Num
 // first, by the writer, so that nothing comes between the look and the
 // removal; nil keeps none. The hits must lie in days that SealDays has finished,
 // or their statistics would go too; a profile with others is kept. Numbers that are gone already are passed over.
-func (s *Store) Remove(app spoor.AppID, numbers []spoor.Number, keeps func(*spoor.Profile) bool) (sum spoor.Removal, err error) {
+//
+// Its receipt is that of run, or a new one where run is 0.
+func (s *Store) Remove(app spoor.AppID, numbers []spoor.Number, run uint64, keeps func(*spoor.Profile) bool) (sum spoor.Removal, err error) {
+	sum.Receipt = run
 	at := s.opts.Now().UnixMilli()
 	for some := range slices.Chunk(numbers, removalSlice) {
 		var part spoor.Removal
 		err := s.bulk(func(g *group) (err error) {
-			part, err = g.removeAll(app, some, at, keeps)
+			part, err = g.removeAll(app, some, sum.Receipt, at, keeps)
 			return err
 		})
 		if err != nil {
@@ -68,7 +71,7 @@ func (s *Store) Remove(app spoor.AppID, numbers []spoor.Number, keeps func(*spoo
 	return sum, nil
 }
 
-func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, at int64, keeps func(*spoor.Profile) bool) (sum spoor.Removal, err error) {
+func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, run uint64, at int64, keeps func(*spoor.Profile) bool) (sum spoor.Removal, err error) {
 	a, err := g.w.app(id)
 	if err != nil || a == nil {
 		return sum, err
@@ -89,7 +92,7 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, at int64, keep
 			g.drop(p)
 			continue
 		}
-		parts := append([]former{{number: n, days: s.days}}, s.former...)
+		parts := s.parts(n)
 		finished, err := g.finished(a, parts)
 		if err != nil {
 			return sum, err
@@ -98,7 +101,7 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, at int64, keep
 			sum.Kept++
 			continue
 		}
-		hits, err := g.discount(a, parts)
+		hits, err := g.discount(a, parts, &j)
 		if err != nil {
 			return sum, err
 		}
@@ -107,11 +110,14 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, at int64, keep
 		sum.Profiles++
 		sum.Hits += hits
 	}
-	if len(j.gone) > 0 {
-		a.ticks++
-		g.set(journalKey(nil, id, a.ticks), j.appendTo(nil))
+	if len(j.gone) == 0 {
+		return sum, nil
 	}
-	return sum, nil
+	sum.Bytes = j.bytes()
+	sum.Receipt, err = g.removed(a, run, spoor.ReceiptSweep, at, sum)
+	j.receipt = sum.Receipt
+	g.journal(a, &j)
+	return sum, err
 }
 
 // finished reports whether none of the days changes any more.
@@ -132,13 +138,14 @@ func (g *group) finished(a *appState, parts []former) (bool, error) {
 
 // discount moves the hits of numbers from present to swept in the accounts of
 // their days. What the days counted stays: statistics outlive people.
-func (g *group) discount(a *appState, parts []former) (sum int64, err error) {
+func (g *group) discount(a *appState, parts []former, j *journal) (sum int64, err error) {
 	for _, f := range parts {
 		for _, day := range f.days {
-			hits := int64(0)
-			if err := scan(g.w.db, hitProfileKey(nil, a.app.ID, day, f.number), func(_, _ []byte) error { hits++; return nil }); err != nil {
+			hits, bytes, err := g.size(hitProfileKey(nil, a.app.ID, day, f.number))
+			if err != nil {
 				return 0, err
 			}
+			j.add(day, bytes)
 			d, err := g.day(a, day)
 			if err != nil {
 				return 0, err
@@ -148,6 +155,16 @@ func (g *group) discount(a *appState, parts []former) (sum int64, err error) {
 		}
 	}
 	return sum, nil
+}
+
+// size is how many records stand under a prefix, and their bytes.
+func (g *group) size(prefix []byte) (records, bytes int64, err error) {
+	err = scan(g.w.db, prefix, func(key, value []byte) error {
+		records++
+		bytes += int64(len(key) + len(value))
+		return nil
+	})
+	return records, bytes, err
 }
 
 // forget removes a profile's state and all that leads to it.
@@ -174,6 +191,9 @@ func (g *group) forget(p *pending, s *state) {
 	}
 	g.member(a, setLive, p.n, false)
 	g.member(a, setContacts, p.n, false)
+	if onRecord(s.rights()) {
+		g.member(a, setHeld, p.n, false)
+	}
 	g.remove(profileKey(nil, id, p.n))
 	p.gone = true
 	g.drop(p)
@@ -189,10 +209,43 @@ func (g *group) drop(p *pending) {
 // journal is a removal whose bytes are not gone yet.
 type journal struct {
 	at      int64       // of the decision, Unix ms
-	erased  bool        // on request: its bytes are due at once
+	erased  bool        // on request, or in stretches: its bytes are due at once
 	app     spoor.AppID // that was deleted as a whole; 0: none, but the numbers of gone
 	deleted bool        // the hits are covered by tombstones; until then reads leave them out
 	gone    []former    // numbers and days
+	sizes   []daySize   // what the hits of gone took
+	days    []spoor.Day // of which hits, roll-ups and activity went in stretches
+	receipt uint64      // number of the receipt
+	cleaned bool        // it was there in an earlier run of Reclaim
+}
+
+// daySize is the bytes of removed records of a day.
+type daySize struct {
+	day   spoor.Day
+	bytes int64
+}
+
+func (j *journal) bytes() (sum int64) {
+	for _, s := range j.sizes {
+		sum += s.bytes
+	}
+	return sum
+}
+
+func (j *journal) add(day spoor.Day, bytes int64) {
+	for i := range j.sizes {
+		if j.sizes[i].day == day {
+			j.sizes[i].bytes += bytes
+			return
+		}
+	}
+	j.sizes = append(j.sizes, daySize{day, bytes})
+}
+
+// journal writes a new journal.
+func (g *group) journal(a *appState, j *journal) {
+	a.ticks++
+	g.set(journalKey(nil, a.app.ID, a.ticks), j.appendTo(nil))
 }
 
 const (
@@ -201,6 +254,10 @@ const (
 	journalGone
 	journalErased
 	journalApp
+	journalSize // nested: day, bytes
+	journalDays
+	journalReceipt
+	journalCleaned
 )
 
 func (j *journal) appendTo(dst []byte) []byte {
@@ -211,7 +268,12 @@ func (j *journal) appendTo(dst []byte) []byte {
 	for _, f := range j.gone {
 		dst = putBytes(dst, journalGone, f.appendTo(nil))
 	}
-	return dst
+	for _, s := range j.sizes {
+		dst = putBytes(dst, journalSize, putInt(putInt(nil, nestDays, int64(s.day)), nestNumber, s.bytes))
+	}
+	dst = putBytes(dst, journalDays, appendDays(nil, j.days))
+	dst = putUint(dst, journalReceipt, j.receipt)
+	return putBool(dst, journalCleaned, j.cleaned)
 }
 
 func readJournal(value []byte) (j journal, err error) {
@@ -229,10 +291,35 @@ func readJournal(value []byte) (j journal, err error) {
 			f, err := readFormer(b)
 			j.gone = append(j.gone, f)
 			return err
+		case journalSize:
+			s, err := readDaySize(b)
+			j.sizes = append(j.sizes, s)
+			return err
+		case journalDays:
+			var err error
+			j.days, err = readDays(b)
+			return err
+		case journalReceipt:
+			j.receipt = num
+		case journalCleaned:
+			j.cleaned = num != 0
 		}
 		return nil
 	})
 	return j, err
+}
+
+func readDaySize(b []byte) (s daySize, err error) {
+	err = rawFields(b, func(tag protowire.Number, num uint64, _ []byte) error {
+		switch tag {
+		case nestDays:
+			s.day = spoor.Day(zigzag(num))
+		case nestNumber:
+			s.bytes = zigzag(num)
+		}
+		return nil
+	})
+	return s, err
 }
 
 // entry is a journal with its key.

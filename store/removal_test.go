@@ -99,8 +99,8 @@ func removedBytesAreGone(t *testing.T, w *crowd) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := w.s.Remove(w.app.ID, []spoor.Number{gone, 4711}, nil)
-	if err != nil || r != (spoor.Removal{Profiles: 1, Hits: 5}) {
+	r, err := w.s.Remove(w.app.ID, []spoor.Number{gone, 4711}, 0, nil)
+	if err != nil || r.Profiles != 1 || r.Hits != 5 || r.Bytes < 5*hitKeyBytes || r.Receipt == 0 {
 		t.Fatalf("removed %+v, %v", r, err)
 	}
 	unseen := func(when string) {
@@ -151,17 +151,17 @@ func TestRemoveLooksOnceMore(t *testing.T) {
 	old := w.visits("cookie-old", 1)
 	w.c.add(100 * 24 * time.Hour)
 	fresh := w.visits("cookie-fresh", 1)
-	if r, err := w.s.Remove(w.app.ID, []spoor.Number{old}, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
+	if r, err := w.s.Remove(w.app.ID, []spoor.Number{old}, 0, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
 		t.Fatalf("%+v, %v of a day that is not finished", r, err)
 	}
 	if _, _, err := w.s.SealDays(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if r, err := w.s.Remove(w.app.ID, []spoor.Number{fresh}, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
+	if r, err := w.s.Remove(w.app.ID, []spoor.Number{fresh}, 0, nil); err != nil || r != (spoor.Removal{Kept: 1}) {
 		t.Fatalf("%+v, %v of a day that is open", r, err)
 	}
 	looked := 0
-	r, err := w.s.Remove(w.app.ID, []spoor.Number{old, fresh}, func(p *spoor.Profile) bool { looked++; return true })
+	r, err := w.s.Remove(w.app.ID, []spoor.Number{old, fresh}, 0, func(p *spoor.Profile) bool { looked++; return true })
 	if err != nil || r != (spoor.Removal{Kept: 2}) || looked != 1 {
 		t.Fatalf("%+v, %v after %d looks", r, err, looked)
 	}
@@ -180,7 +180,7 @@ func TestReclaimWaitsWhereLittleWent(t *testing.T) {
 	if days, folded, err := w.s.SealDays(context.Background()); err != nil || days != 1 || folded != 30 {
 		t.Fatalf("sealed %d days, folded %d, %v; want 1 day, 30 paths", days, folded, err)
 	}
-	if r, err := w.s.Remove(w.app.ID, numbers[:1], nil); err != nil || r.Profiles != 1 {
+	if r, err := w.s.Remove(w.app.ID, numbers[:1], 0, nil); err != nil || r.Profiles != 1 {
 		t.Fatal(r, err)
 	}
 	if r := w.reclaim(false); r.Partitions != 0 || r.Pending != 1 || r.Oldest != w.c.ms() {
@@ -191,7 +191,7 @@ func TestReclaimWaitsWhereLittleWent(t *testing.T) {
 	if r := w.reclaim(false); r.Partitions != 1 || r.Pending != 0 {
 		t.Errorf("after six days: %+v", r)
 	}
-	if r, err := w.s.Remove(w.app.ID, numbers[1:10], nil); err != nil || r.Profiles != 9 {
+	if r, err := w.s.Remove(w.app.ID, numbers[1:10], 0, nil); err != nil || r.Profiles != 9 {
 		t.Fatal(r, err)
 	}
 	if r := w.reclaim(false); r.Partitions != 1 || r.Pending != 0 {
@@ -237,7 +237,7 @@ func TestCrashWhileRemoving(t *testing.T) {
 		go func() {
 			defer close(done)
 			for _, n := range [][]spoor.Number{go1[:10], go1[10:35]} {
-				if _, err := w.s.Remove(w.app.ID, n, nil); err != nil {
+				if _, err := w.s.Remove(w.app.ID, n, 0, nil); err != nil {
 					t.Error(err)
 				}
 				acked.Add(int64(len(n)))
@@ -299,7 +299,7 @@ func TestCrashWhileRemoving(t *testing.T) {
 			if int64(len(left)) > 35-sure[k] {
 				t.Errorf("round %d, copy %d: %d profiles are back, of %d whose removal was acknowledged", round, k, len(left)-35+int(sure[k]), sure[k])
 			}
-			if r, err := s.Remove(w.app.ID, left, nil); err != nil || r.Profiles != int64(len(left)) {
+			if r, err := s.Remove(w.app.ID, left, 0, nil); err != nil || r.Profiles != int64(len(left)) {
 				t.Fatalf("removed again: %+v, %v", r, err)
 			}
 			if _, err := s.Reclaim(context.Background(), true); err != nil {
@@ -360,7 +360,7 @@ func TestReclaimUnderLoad(t *testing.T) {
 		})
 	}
 	for len(old) > 0 {
-		if r, err := w.s.Remove(w.app.ID, old[:10], nil); err != nil || r.Profiles != 10 {
+		if r, err := w.s.Remove(w.app.ID, old[:10], 0, nil); err != nil || r.Profiles != 10 {
 			t.Errorf("%+v, %v", r, err)
 		}
 		old = old[10:]

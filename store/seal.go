@@ -88,12 +88,12 @@ func unfinishedDays(db *pebble.DB, app spoor.AppID) (days []spoor.Day, err error
 func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day spoor.Day) (folded int, err error) {
 	// What waits in memory is written first; nothing is added after it. A person
 	// may be erased meanwhile: then the rows are of yesterday.
-	erasures := 0
+	rewrites := 0
 	err = s.bulk(func(g *group) error {
 		g.final = true
 		a, err := g.w.app(app.ID)
 		if err == nil && a != nil {
-			erasures = a.erasures
+			rewrites = a.rewrites
 		}
 		return err
 	})
@@ -113,16 +113,15 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		if err != nil || a == nil {
 			return err
 		}
-		if a.erasures != erasures {
-			return errErasedMeanwhile
+		if a.rewrites != rewrites {
+			return errMeanwhile
 		}
 		d, err := g.day(a, day)
 		if err != nil {
 			return err
 		}
 		d.account.sealed = true
-		prefix := countKey(nil, app.ID, day, 0, 0)
-		prefix = prefix[:len(prefix)-9]
+		prefix := countDayKey(nil, app.ID, day)
 		if err := g.batch.DeleteRange(prefix, after(prefix), nil); err != nil {
 			return err
 		}
@@ -132,14 +131,13 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		}
 		return nil
 	})
-	if errors.Is(err, errErasedMeanwhile) {
+	if errors.Is(err, errMeanwhile) {
 		return s.sealDay(ctx, db, app, day)
 	}
 	if err != nil {
 		return 0, err
 	}
-	prefix := countKey(nil, app.ID, day, 0, 0)
-	prefix = prefix[:len(prefix)-9]
+	prefix := countDayKey(nil, app.ID, day)
 	hits := hitDayKey(nil, app.ID, day)
 	if err := db.Flush(); err != nil {
 		return 0, fmt.Errorf("cannot flush the store: %w", err)
@@ -147,7 +145,7 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	return folded, clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}})
 }
 
-var errErasedMeanwhile = errors.New("somebody was erased meanwhile")
+var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")
 
 // dayRow is a roll-up row with the profiles that brought it, as far as they are
 // few.

@@ -354,6 +354,9 @@ func readFormer(b []byte) (f former, err error) {
 const (
 	regConsentAnalytics = "\x00consent_analytics" // no attribute: a leading NUL cannot be sent
 	regConsentMarketing = "\x00consent_marketing"
+	regRestricted       = "\x00restricted" // last day
+	regHeld             = "\x00held"       // last day
+	regObjected         = "\x00objected"   // since when
 )
 
 // registerNames gives standard names their number in stored values. Append,
@@ -365,7 +368,7 @@ var registerNames = []string{
 	spoor.AttrFacebook, spoor.AttrLinkedIn, spoor.AttrTwitter, spoor.AttrGoogle, spoor.AttrTimeZone,
 	spoor.AttrCity, spoor.AttrRegion, spoor.AttrCountry, spoor.AttrLastIP, spoor.AttrLanguage,
 	spoor.AttrOS, spoor.AttrOSVersion, spoor.AttrResolution, spoor.AttrDevice, spoor.AttrBrowser,
-	spoor.AttrBrowserVersion, regConsentAnalytics, regConsentMarketing,
+	spoor.AttrBrowserVersion, regConsentAnalytics, regConsentMarketing, regRestricted, regHeld, regObjected,
 }
 
 var registerIDs = func() map[string]uint64 {

@@ -58,7 +58,7 @@ func (ts *tails) drop(t *tail) {
 
 // show passes a stored hit on. It costs one atomic read while nobody watches.
 func (ts *tails) show(h *spoor.Hit) {
-	if ts.count.Load() == 0 {
+	if ts.count.Load() == 0 || h.Marks&spoor.MarkUncounted != 0 {
 		return
 	}
 	ts.mu.Lock()

@@ -26,8 +26,7 @@ func (g *group) hit(h *spoor.Hit) error {
 	}
 	g.touchApp(a)
 	g.fileUnder(a, h)
-	if gone, err := g.isErased(a, h); gone || err != nil {
-		h.Reason = spoor.ReasonErased
+	if h.Reason, err = g.barred(a, h); h.Reason != "" || err != nil {
 		return err
 	}
 	id, unique := a.salt.event(h, a.sequence+1)
@@ -59,7 +58,9 @@ func (g *group) hit(h *spoor.Hit) error {
 	h.Public = a.hits.public(a.sequence) - publicBase
 	h.Outcome, h.Reason = spoor.Stored, ""
 	if p != nil {
-		h.Profile = p.n
+		if h.Profile = p.n; p.facts.rights.Uncounted(a.app.Day(h.Received)) {
+			h.Marks |= spoor.MarkUncounted
+		}
 		if err := g.credit(p, h, id); err != nil {
 			return err
 		}
@@ -203,7 +204,7 @@ func countsOf(h *spoor.Hit) counts {
 // rollUp names the rows of a day to which a hit belongs. Both the writer and
 // Check use it, so an open day's roll-ups are a scan of its hits.
 func rollUp(app *spoor.App, h *spoor.Hit, row func(dim Dimension, text string)) {
-	if h.Bot {
+	if h.Bot || h.Marks&spoor.MarkUncounted != 0 {
 		return
 	}
 	k := h.Kind.Counts()

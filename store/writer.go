@@ -31,11 +31,12 @@ type writer struct {
 
 	idents   *generations[identRef, spoor.Number]
 	profiles *generations[profileRef, *profile]
-	known    *filter            // every identifier that is in the store
-	erased   *filter            // identifiers of who was erased
-	weeks    map[uint32]*filter // event ids by week of receipt
-	loads    <-chan load        // what the filters learn from disk
-	days     int                // day states in memory, over all apps
+	known    *filter                       // every identifier that is in the store
+	erased   *filter                       // identifiers of who was erased
+	weeks    map[uint32]*filter            // event ids by week of receipt
+	loads    <-chan load                   // what the filters learn from disk
+	days     int                           // day states in memory, over all apps
+	receipts map[receiptRef]*storedReceipt // of removals that go on
 	waiting  []waitingDay
 	stale    bool // memory is not what the store holds; see reset
 	scratch  []byte
@@ -63,13 +64,13 @@ type appState struct {
 	counter
 	counted  uint64 // group that wrote the counter
 	waiting  int    // days whose counts wait
-	erasures int    // since the start
+	rewrites int    // of hits in open days, since the start
 	defs     map[string]spoor.Type
 	days     map[spoor.Day]*dayState
 
 	// Changes of this group.
 	touched bool
-	sets    [setAliased + 1]setChange32
+	sets    [setHeld + 1]setChange32
 }
 
 // setChange32 collects changes of a whole set, before it is cut into chunks.
@@ -129,6 +130,9 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, bytes int) {
 		c.bots++
 		return
 	}
+	if h.Marks&spoor.MarkUncounted != 0 {
+		return
+	}
 	one := countsOf(h)
 	c.views += one.views
 	c.events += one.events
@@ -166,6 +170,9 @@ type account struct {
 	views, events, visits, bytes int64
 	counted                      uint64 // the group that wrote this: later ones may be uncounted
 	sealed                       bool   // the day is finished: see SealDays
+	dropped                      uint64 // kinds of hits that were dropped for their age, a bit each
+	again                        uint64 // kinds of which a right kept some
+	bare                         bool   // its statistics were dropped for their age
 }
 
 const (
@@ -180,6 +187,9 @@ const (
 	accountBytes
 	accountCounted
 	accountSealed
+	accountDropped
+	accountBare
+	accountAgain
 )
 
 func (c *account) appendTo(dst []byte) []byte {
@@ -194,7 +204,10 @@ func (c *account) appendTo(dst []byte) []byte {
 	dst = putInt(dst, accountVisits, c.visits)
 	dst = putInt(dst, accountBytes, c.bytes)
 	dst = putUint(dst, accountCounted, c.counted)
-	return putBool(dst, accountSealed, c.sealed)
+	dst = putBool(dst, accountSealed, c.sealed)
+	dst = putUint(dst, accountDropped, c.dropped)
+	dst = putBool(dst, accountBare, c.bare)
+	return putUint(dst, accountAgain, c.again)
 }
 
 func readAccount(value []byte) (c account, err error) {
@@ -211,6 +224,12 @@ func readAccount(value []byte) (c account, err error) {
 			c.counted = num
 		case accountSealed:
 			c.sealed = num != 0
+		case accountDropped:
+			c.dropped = num
+		case accountBare:
+			c.bare = num != 0
+		case accountAgain:
+			c.again = num
 		}
 		return nil
 	})
@@ -400,6 +419,7 @@ func (w *writer) recall() error {
 	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
 	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
 	w.days, w.waiting = 0, nil
+	w.receipts = map[receiptRef]*storedReceipt{}
 	return w.recount()
 }
 

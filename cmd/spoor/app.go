@@ -1,9 +1,13 @@
 package main
 
 import (
+	"bytes"
+	"errors"
 	"fmt"
+	"io"
 	"net/url"
 	"os"
+	"path/filepath"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -193,6 +197,7 @@ type appTerminate struct {
 	dataFlag
 	Name   string        `arg:"" help:"The app."`
 	After  time.Duration `help:"How long its data can still be exported, at most 720h (30 days). [${default}]" default:"24h" placeholder:"TIME"`
+	Export string        `help:"First write users.csv and hits.ndjson into this directory." placeholder:"DIR"`
 	Cancel bool          `help:"Take a termination back."`
 }
 
@@ -210,12 +215,57 @@ func (c *appTerminate) Run() error {
 	if c.After <= 0 || c.After > terminateMax {
 		return fmt.Errorf("cannot use --after %s: all data of a terminated app is gone after 30 days; give 1s to 720h", c.After)
 	}
+	if c.Export != "" {
+		if err := exportApp(cl, c.Name, c.Export); err != nil {
+			return err
+		}
+	}
 	var app appJSON
 	if err := cl.call("PATCH", appPath(c.Name), map[string]string{"ends": time.Now().Add(c.After).UTC().Format(time.RFC3339)}, &app); err != nil {
 		return err
 	}
-	fmt.Printf("app %s takes no data any more and goes with all its data at %s\nuntil then: export /api/export/users.csv and /api/export/hits.ndjson, or take it back with --cancel\n", c.Name, app.Ends)
+	fmt.Printf("app %s takes no data any more and goes with all its data at %s\nuntil then: spoor app terminate --export DIR, or the paths /api/export/users.csv and /api/export/hits.ndjson, give the data out; --cancel takes it back\n", c.Name, app.Ends)
 	return nil
+}
+
+// exportApp writes all profiles and hits of an app into a directory.
+func exportApp(cl *client, app, dir string) error {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("cannot make the directory of the export: %w", err)
+	}
+	for _, name := range []string{"users.csv", "hits.ndjson"} {
+		in, err := cl.stream("GET", "/api/export/"+name+"?app="+url.QueryEscape(app), nil)
+		if err != nil {
+			return err
+		}
+		path := filepath.Join(dir, name)
+		out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+		if err != nil {
+			in.Close()
+			return fmt.Errorf("cannot write the export: %w; nothing was terminated", err)
+		}
+		var last lastBytes
+		n, err := io.Copy(io.MultiWriter(out, &last), in)
+		if err == nil && bytes.Contains(last, []byte("export cut short")) {
+			err = errors.New("the server could not finish it")
+		}
+		if err := errors.Join(err, out.Sync(), out.Close(), in.Close()); err != nil {
+			return fmt.Errorf("cannot write %s to its end: %w; nothing was terminated", path, err)
+		}
+		fmt.Printf("%s: %d bytes\n", path, n)
+	}
+	return nil
+}
+
+// lastBytes keeps the end of what is written, where a cut export says so.
+type lastBytes []byte
+
+func (l *lastBytes) Write(p []byte) (int, error) {
+	*l = append(*l, p...)
+	if extra := len(*l) - 100; extra > 0 {
+		*l = append((*l)[:0], (*l)[extra:]...)
+	}
+	return len(p), nil
 }
 
 type appDelete struct {

@@ -40,26 +40,32 @@ func (c *eraseCommand) Run() error {
 	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
-	hits := int64(0)
+	var r receiptJSON
+	var refused []error
 	for i, id := range ids {
 		path := fmt.Sprintf("/api/public/users/%d/?app=%s", id, url.QueryEscape(c.App))
 		if i+1 < len(ids) {
 			if err := cl.call("DELETE", path, nil, nil); err != nil {
-				return err
+				refused = append(refused, err)
 			}
-			fmt.Fprintf(os.Stderr, "%d of %d erased\n", i+1, len(ids))
+			fmt.Fprintf(os.Stderr, "%d of %d done\n", i+1, len(ids))
 			continue
 		}
-		var r struct{ Hits int64 }
 		if err := cl.call("DELETE", path+"&wait=true", nil, &r); err != nil {
-			return err
+			refused = append(refused, err)
 		}
-		hits = r.Hits
 	}
-	if len(ids) == 1 {
-		fmt.Printf("1 person with %d hits erased; no byte is left in the files\n", hits)
-	} else if len(ids) > 1 {
-		fmt.Printf("%d persons erased; no byte is left in the files\n", len(ids))
+	switch done := len(ids) - len(refused); {
+	case done == 0:
+	case r.ID == 0: // the last was refused
+		fmt.Printf("%d persons erased; their bytes go within a minute or so, spoor receipts --app %s says when\n", done, c.App)
+	case done == 1:
+		fmt.Printf("1 person with %d hits erased; no byte is left in the files; receipt %d of app %s\n", r.Hits, r.ID, r.App)
+	default:
+		fmt.Printf("%d persons erased; no byte is left in the files; the last receipt is %d of app %s\n", done, r.ID, r.App)
+	}
+	if len(refused) > 0 {
+		return fmt.Errorf("%d of %d were not erased: %w", len(refused), len(ids), refused[0])
 	}
 	if len(unknown) > 0 {
 		return fmt.Errorf("app %s knows nobody by %d of the %d given, the first is %q; give public ids, cookies, user ids, e-mail addresses or phone numbers", c.App, len(unknown), len(who), unknown[0])

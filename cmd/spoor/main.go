@@ -38,10 +38,12 @@ type commandLine struct {
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
 	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
 	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
-	Person     personCommand     `cmd:"" help:"Export all that is kept of a person."`
+	Person     personCommand     `cmd:"" help:"A person's rights: export, restrict, object, hold."`
 	Erase      eraseCommand      `cmd:"" help:"Remove persons with everything that is known of them, and wait until no byte is left."`
 	Explain    explainCommand    `cmd:"" help:"Say what keeps a profile, and its planned deletion."`
 	Scan       scanCommand       `cmd:"" help:"Search every file of a data directory for texts, blocks decompressed: the proof that something is gone."`
+	Receipts   receiptsCommand   `cmd:"" help:"List what was erased, swept, dropped and terminated: when, how much, and since when no byte is left."`
+	Privacy    privacyCommand    `cmd:"" help:"Print the record of processing from the configuration in force: what is collected, for how long, where, who may read."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 
@@ -64,6 +66,8 @@ type serveCommand struct {
 
 	SweepGrace time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
 	Clock      string        `help:"With --demo, for tests and demonstrations: let the clock begin at this instant." env:"SPOOR_CLOCK" placeholder:"RFC3339"`
+
+	WebhookPrivate bool `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`
 
 	Limits limitFlags `embed:"" group:"Limits"`
 	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`

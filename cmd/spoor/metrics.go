@@ -23,6 +23,7 @@ type metrics struct {
 	intake   *ingest.Server
 	reads    *query.Server
 	sweeper  *retention.Sweeper
+	notifier *retention.Notifier
 }
 
 func newMetrics() *metrics {
@@ -32,8 +33,8 @@ func newMetrics() *metrics {
 }
 
 // watch names the stages to read from. Call it once, before serving.
-func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server, s *retention.Sweeper) {
-	m.store, m.enricher, m.intake, m.reads, m.sweeper = st, e, in, q, s
+func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server, s *retention.Sweeper, n *retention.Notifier) {
+	m.store, m.enricher, m.intake, m.reads, m.sweeper, m.notifier = st, e, in, q, s, n
 	m.registry.MustRegister(m)
 }
 
@@ -71,21 +72,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	m.collectIntake(count, gauge)
 	m.collectEnrich(count, gauge)
 	m.collectStore(count, gauge)
-	f := m.sweeper.Figures()
-	count("swept_profiles_total", "Profiles that fell due and were removed.", float64(f.Profiles))
-	count("swept_hits_total", "Hits that went with them.", float64(f.Hits))
-	count("erased_profiles_total", "Persons that were erased on request.", float64(f.Erased))
-	count("sweeps_total", "Sweeps.", float64(f.Runs))
-	count("sweeps_failed_total", "Sweeps that failed and are tried again.", float64(f.Failures))
-	count("rewritten_partitions_total", "Days of apps that were rewritten to give bytes back.", float64(f.Partitions))
-	gauge("reclaim_pending_partitions", "Days of apps that still hold bytes of removed profiles.", float64(f.PendingDays))
-	gauge("reclaim_oldest_seconds", "When the oldest removal was decided whose bytes are still there, Unix time; 0: none.", float64(f.OldestPending)/1000)
-	gauge("last_sweep_seconds", "When the last sweep ended, Unix time; 0: none yet.", float64(f.LastRun)/1000)
-	stopped := 0.0
-	if f.Stopped {
-		stopped = 1
-	}
-	gauge("sweeping_stopped", "1: the clock departed from the monotonic one, nothing is swept until a restart.", stopped)
+	m.collectRetention(count, gauge)
 	q := m.reads.Stats()
 	count("api_requests_total", "Requests on the read side.", float64(q.Requests))
 	count("api_denied_total", "Requests answered 401 or 403.", float64(q.Denied))
@@ -95,6 +82,31 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
 	gauge("api_streams", "Exports and tails that are open.", float64(q.Streams))
 	gauge("api_connections", "Open connections of the read side.", float64(q.Connections))
+}
+
+func (m *metrics) collectRetention(count, gauge figure) {
+	f := m.sweeper.Figures()
+	count("swept_profiles_total", "Profiles that fell due and were removed.", float64(f.Profiles))
+	count("swept_hits_total", "Hits that went with them.", float64(f.Hits))
+	count("aged_hits_total", "Hits that were too old and were removed, whosoever they were.", float64(f.Aged))
+	count("erased_profiles_total", "Persons that were erased on request.", float64(f.Erased))
+	count("sweeps_total", "Sweeps.", float64(f.Runs))
+	count("sweeps_failed_total", "Sweeps that failed and are tried again.", float64(f.Failures))
+	count("rewritten_partitions_total", "Days of apps that were rewritten to give bytes back.", float64(f.Partitions))
+	gauge("reclaim_pending_partitions", "Days of apps that still hold bytes of removed profiles.", float64(f.PendingDays))
+	gauge("reclaim_pending_bytes", "Bytes of the records of hits in them, before compression.", float64(f.PendingBytes))
+	gauge("reclaim_overdue_partitions", "Days of apps that hold some for longer than was promised; alarm above 0.", float64(f.OverdueDays))
+	gauge("reclaim_oldest_seconds", "When the oldest removal was decided whose bytes are still there, Unix time; 0: none.", float64(f.OldestPending)/1000)
+	gauge("last_sweep_seconds", "When the last sweep ended, Unix time; 0: none yet.", float64(f.LastRun)/1000)
+	stopped := 0.0
+	if f.Stopped {
+		stopped = 1
+	}
+	gauge("sweeping_stopped", "1: the clock departed from the monotonic one, nothing is swept until a restart.", stopped)
+	n := m.notifier.Figures()
+	count("notices_sent_total", "Notices that a webhook took.", float64(n.Sent))
+	count("notices_failed_total", "Attempts that a webhook did not take; they are repeated.", float64(n.Failed))
+	count("notices_given_up_total", "Notices that no webhook took in three days.", float64(n.GivenUp))
 }
 
 // figure sends one value with label names and values in turn.

@@ -1,36 +1,57 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
 	"os"
+
+	"github.com/spoorhq/spoor"
 )
 
 type personCommand struct {
-	Export personExport `cmd:"" help:"Print everything that is kept of a person: identifiers, attributes with their sources, planned deletion, every hit."`
+	Export   personExport   `cmd:"" help:"Print everything that is kept of a person: identifiers, attributes with source and purpose, recipients, planned deletion, every hit."`
+	Restrict personRestrict `cmd:"" help:"Keep a person's data but leave it out of statistics, segments and feeds."`
+	Object   personObject   `cmd:"" help:"Take nothing more in of a person who objected, and leave what is there out of statistics."`
+	Hold     personHold     `cmd:"" help:"Legal hold: nothing of the person goes, by no rule and no request."`
+}
+
+// who names a person; several profiles may share an e-mail address or a phone
+// number.
+type who struct {
+	dataFlag
+	App string `help:"The app." required:"" placeholder:"NAME"`
+	Who string `arg:"" help:"Public id, cookie or device id, user id, e-mail address or phone number."`
+}
+
+// find lists the public ids of all whom the argument may mean.
+func (w *who) find(cl *client) ([]int64, error) {
+	ids, err := findAll(cl, w.App, w.Who)
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", w.App, w.Who)
+	}
+	return ids, err
+}
+
+func (w *who) path(id int64, rest string) string {
+	return fmt.Sprintf("/api/public/users/%d/%s?app=%s", id, rest, url.QueryEscape(w.App))
 }
 
 type personExport struct {
-	dataFlag
-	App    string `help:"The app." required:"" placeholder:"NAME"`
+	who    `embed:""`
 	Format string `help:"json or csv. [${default}]" default:"json" enum:"json,csv"`
-	Who    string `arg:"" help:"Public id, cookie or device id, user id, e-mail address or phone number."`
 }
 
-// Run asks the running server. Who shares an e-mail address or a phone number
-// is printed one after the other.
+// Run asks the running server, and prints one person after the other.
 func (c *personExport) Run() error {
 	cl := newClient(c.Data)
-	ids, err := findAll(cl, c.App, c.Who)
+	ids, err := c.find(cl)
 	if err != nil {
 		return err
 	}
-	if len(ids) == 0 {
-		return fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", c.App, c.Who)
-	}
 	for _, id := range ids {
-		export, err := cl.stream("GET", fmt.Sprintf("/api/public/users/%d/export/?format=%s&app=%s", id, c.Format, url.QueryEscape(c.App)), nil)
+		export, err := cl.stream("GET", c.path(id, "export/")+"&format="+c.Format, nil)
 		if err != nil {
 			return err
 		}
@@ -39,6 +60,58 @@ func (c *personExport) Run() error {
 		if err != nil {
 			return fmt.Errorf("cannot read the export to its end: %w", err)
 		}
+	}
+	return nil
+}
+
+type personRestrict struct {
+	who   `embed:""`
+	Until string `help:"Last day of the restriction. [without end]" placeholder:"YYYY-MM-DD"`
+	Lift  bool   `help:"Take the restriction back."`
+}
+
+func (c *personRestrict) Run() error {
+	return c.change(spoor.RightRestrict, c.Until, c.Lift)
+}
+
+type personObject struct {
+	who      `embed:""`
+	Withdraw bool `help:"Take the objection back."`
+}
+
+func (c *personObject) Run() error { return c.change(spoor.RightObject, "", c.Withdraw) }
+
+type personHold struct {
+	who   `embed:""`
+	Until string `help:"Last day of the hold. [without end]" placeholder:"YYYY-MM-DD"`
+	Lift  bool   `help:"End the hold."`
+}
+
+func (c *personHold) Run() error { return c.change(spoor.RightHold, c.Until, c.Lift) }
+
+// change grants a right to all whom the argument means, or takes it back.
+func (w *who) change(right spoor.Right, until string, lift bool) error {
+	if lift && until != "" {
+		return errors.New("cannot lift something until a day; give --until or --lift")
+	}
+	cl := newClient(w.Data)
+	ids, err := w.find(cl)
+	if err != nil {
+		return err
+	}
+	method, body, word := "POST", map[string]string{}, "set"
+	if until != "" {
+		body["until"] = until
+		word = "set until the end of " + until
+	}
+	if lift {
+		method, word = "DELETE", "lifted"
+	}
+	for _, id := range ids {
+		if err := cl.call(method, w.path(id, right.String()+"/"), body, nil); err != nil {
+			return err
+		}
+		fmt.Printf("profile %d of app %s: %s %s\n", id, w.App, right, word)
 	}
 	return nil
 }

@@ -12,6 +12,7 @@ import (
 	"os/signal"
 	"path/filepath"
 	"runtime/debug"
+	"sync"
 	"syscall"
 	"time"
 
@@ -93,7 +94,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	sweeper := retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: c.SweepGrace})
 	reads := query.Options{
 		Now: now, Retention: sweeper, Store: st, Apps: st, Metrics: figures.write, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
-		PublicURL: c.PublicURL, Version: version(), Log: log,
+		PublicURL: c.PublicURL, Version: version(), Log: log, Privacy: c.privacy(now),
 	}
 	if c.AdminToken != "" {
 		reads.AdminTokenHash = spoor.HashToken(c.AdminToken)
@@ -118,13 +119,14 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if err != nil {
 		return err
 	}
-	figures.watch(st, enricher, collector, answer, sweeper)
-	return c.run(ctx, st, enricher, collector, answer, sweeper, log)
+	notifier := retention.NewNotifier(st, now, log, c.WebhookPrivate)
+	figures.watch(st, enricher, collector, answer, sweeper, notifier)
+	return c.run(ctx, st, enricher, collector, answer, sweeper, notifier, log)
 }
 
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
-func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, log *slog.Logger) error {
+func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
 		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
 	}
@@ -153,11 +155,9 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 	start("read side", func() error { return answer.Serve(private) })
 	start("unix socket", func() error { return answer.ServeLocal(local) })
 	go enricher.Run(ctx)
-	swept := make(chan struct{})
-	go func() {
-		defer close(swept)
-		sweeper.Run(ctx)
-	}()
+	var kept sync.WaitGroup // what writes to the store by itself
+	kept.Go(func() { sweeper.Run(ctx) })
+	kept.Go(func() { notifier.Run(ctx) })
 	log.Info("serving", "collector", public.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
 	c.greet(os.Stdout, st, public.Addr(), private.Addr())
 
@@ -170,7 +170,7 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	err = errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
-	<-swept
+	kept.Wait()
 	return err
 }
 

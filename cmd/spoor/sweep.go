@@ -23,7 +23,8 @@ import (
 type sweepCommand struct {
 	dataFlag
 	Full   bool   `help:"Give all bytes of removed profiles back now, not only those that are due."`
-	DryRun bool   `help:"Only list who would go, one JSON object a line."`
+	Wait   bool   `help:"Return only once the bytes that are due are gone from the files; a stopped store is always waited for."`
+	DryRun bool   `help:"Only list who and what would go, and why, one JSON object a line."`
 	AsOf   string `help:"With --dry-run: as of this day, YYYY-MM-DD. [today]" placeholder:"DAY"`
 	App    string `help:"With --dry-run: only this app." placeholder:"NAME"`
 	Clock  string `help:"For a stopped demo store: the time to go by." placeholder:"RFC3339"`
@@ -34,6 +35,7 @@ type sweepReply struct {
 	Apps []struct {
 		App, Day       string
 		Profiles, Hits int64
+		TooOld         int64 `json:"hits_too_old"`
 	}
 	Rewritten    int   `json:"partitions_rewritten"`
 	Pending      int   `json:"partitions_pending"`
@@ -67,14 +69,25 @@ func (c *sweepCommand) runThere() error {
 		return err
 	}
 	var r sweepReply
-	if err := cl.call("POST", "/api/admin/sweep/", map[string]bool{"full": c.Full}, &r); err != nil {
+	if err := cl.call("POST", "/api/admin/sweep/", map[string]bool{"full": c.Full, "wait": c.Wait}, &r); err != nil {
 		return err
 	}
 	for _, a := range r.Apps {
-		fmt.Printf("app %s on %s: %d profiles with %d hits removed\n", a.App, a.Day, a.Profiles, a.Hits)
+		printSwept(a.App, a.Day, a.Profiles, a.Hits, a.TooOld)
+	}
+	if !c.Full && !c.Wait {
+		fmt.Println("the bytes go in the background; spoor receipts says when they are gone, --wait waits for those that are due")
+		return nil
 	}
 	fmt.Printf("%d partitions rewritten, %d wait; %d bytes freed; %s\n", r.Rewritten, r.Pending, r.BytesFreed, time.Duration(r.Milliseconds)*time.Millisecond)
 	return nil
+}
+
+func printSwept(app, day string, profiles, hits, tooOld int64) {
+	fmt.Printf("app %s on %s: %d profiles with %d hits removed\n", app, day, profiles, hits)
+	if tooOld > 0 {
+		fmt.Printf("app %s on %s: %d hits removed that were too old\n", app, day, tooOld)
+	}
 }
 
 // runHere opens a stopped store.
@@ -105,12 +118,12 @@ func (c *sweepCommand) sweep(st *store.Store, now func() time.Time) error {
 	if c.DryRun {
 		return c.plan(st, s, now)
 	}
-	r, err := s.Sweep(ctx, c.Full)
+	r, err := s.Sweep(ctx, c.Full, true)
 	if err != nil {
 		return err
 	}
 	for _, a := range r.Apps {
-		fmt.Printf("app %s on %s: %d profiles with %d hits removed\n", a.App, a.Day, a.Profiles, a.Hits)
+		printSwept(a.App, a.Day.String(), a.Profiles, a.Hits, a.Aged.Hits)
 	}
 	fmt.Printf("%d partitions rewritten, %d wait; %d bytes freed; %s\n", r.Reclaimed.Partitions, r.Reclaimed.Pending, r.Reclaimed.Bytes, r.Took.Round(time.Millisecond))
 	return nil
@@ -138,6 +151,11 @@ func (c *sweepCommand) plan(st *store.Store, s *retention.Sweeper, now func() ti
 				"app": a.Name, "id": p.ID, "last_active": v.LastDay.String(), "due": v.Due.String(), "kept_because": []string{}, "page_views": p.Views,
 			})
 		})
+		if err == nil {
+			err = s.PlanDays(a, day, func(p spoor.Partition, why string) error {
+				return lines.Encode(map[string]any{"app": a.Name, "day": p.Day.String(), "hits": p.Hits, "goes_because": why})
+			})
+		}
 		if err != nil {
 			return err
 		}

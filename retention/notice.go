@@ -1,0 +1,200 @@
+package retention
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"net/netip"
+	"strconv"
+	"sync/atomic"
+	"syscall"
+	"time"
+
+	"github.com/spoorhq/spoor"
+)
+
+// NoticeStore is what a Notifier needs of the store.
+type NoticeStore interface {
+	AllApps() []*spoor.App
+	Notices(app spoor.AppID, fn func(*spoor.Notice) error) error
+	PutNotice(app spoor.AppID, n *spoor.Notice, done bool) error
+}
+
+// Notifier tells the webhook of an app what its own systems have to follow:
+// objections, restrictions, erasures. What cannot be delivered is tried again,
+// ever more rarely, for three days.
+type Notifier struct {
+	store   NoticeStore
+	now     func() time.Time
+	log     *slog.Logger
+	client  *http.Client
+	figures struct{ sent, failed, given atomic.Int64 }
+}
+
+const (
+	noticeTick  = 5 * time.Second
+	noticeWait  = 10 * time.Second // for one delivery
+	noticeFirst = 30 * time.Second // before the second attempt; doubles
+	noticeRare  = time.Hour        // longest time between two
+	noticeEnd   = 72 * time.Hour   // then it is given up
+	noticesOnce = 100              // of one app, in one go
+)
+
+// NewNotifier makes one. With private set, webhooks may lie in private networks
+// and on this machine; else such addresses are refused, whatever name leads to
+// them, since whoever may set a webhook need not be who runs the server.
+func NewNotifier(store NoticeStore, now func() time.Time, log *slog.Logger, private bool) *Notifier {
+	dialer := &net.Dialer{Timeout: noticeWait}
+	if !private {
+		dialer.Control = publicOnly
+	}
+	return &Notifier{store: store, now: now, log: log, client: &http.Client{
+		Timeout:       noticeWait,
+		Transport:     &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}}
+}
+
+var shared = netip.MustParsePrefix("100.64.0.0/10") // between a provider and its customers
+
+// publicOnly looks at the address that a name has led to.
+func publicOnly(_, address string, _ syscall.RawConn) error {
+	at, err := netip.ParseAddrPort(address)
+	if err != nil {
+		return fmt.Errorf("cannot read the address: %w", err)
+	}
+	ip := at.Addr().Unmap()
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) {
+		return errors.New("it is a private address; serve --webhook-private allows those")
+	}
+	return nil
+}
+
+// NoticeFigures are counters for metrics, since the start.
+type NoticeFigures struct{ Sent, Failed, GivenUp int64 }
+
+// Figures reads the counters.
+func (n *Notifier) Figures() NoticeFigures {
+	return NoticeFigures{Sent: n.figures.sent.Load(), Failed: n.figures.failed.Load(), GivenUp: n.figures.given.Load()}
+}
+
+// Run delivers until ctx ends.
+func (n *Notifier) Run(ctx context.Context) {
+	tick := time.NewTicker(noticeTick)
+	defer tick.Stop()
+	for {
+		if err := n.Deliver(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
+			n.log.Error("cannot deliver notices; it is tried again", "error", err)
+		}
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
+		}
+	}
+}
+
+// Deliver tries once what is due. An app's notices go in their order: one that
+// fails holds up those behind it.
+func (n *Notifier) Deliver(ctx context.Context) error {
+	for _, app := range n.store.AllApps() {
+		var due []spoor.Notice
+		err := n.store.Notices(app.ID, func(one *spoor.Notice) error {
+			if due = append(due, *one); len(due) == noticesOnce {
+				return errEnough
+			}
+			return nil
+		})
+		if err != nil && !errors.Is(err, errEnough) {
+			return err
+		}
+		for i := range due {
+			if err := ctx.Err(); err != nil {
+				return err
+			}
+			if went, err := n.deliver(ctx, app, &due[i]); err != nil {
+				return err
+			} else if !went {
+				break
+			}
+		}
+	}
+	return nil
+}
+
+var errEnough = errors.New("enough")
+
+// deliver sends one notice if it is time, and notes what came of it.
+func (n *Notifier) deliver(ctx context.Context, app *spoor.App, one *spoor.Notice) (went bool, err error) {
+	now := n.now()
+	if now.UnixMilli() < one.Next {
+		return false, nil
+	}
+	failed := errors.New("the app has no webhook any more")
+	if app.Settings.Webhook != "" {
+		failed = n.post(ctx, app, one, now)
+	}
+	if failed == nil {
+		n.figures.sent.Add(1)
+		return true, n.store.PutNotice(app.ID, one, true)
+	}
+	n.figures.failed.Add(1)
+	if app.Settings.Webhook == "" || now.Sub(time.UnixMilli(one.At)) > noticeEnd {
+		n.figures.given.Add(1)
+		n.log.Error("a notice was given up: the webhook of the app did not take it", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
+		return true, n.store.PutNotice(app.ID, one, true)
+	}
+	wait := min(noticeRare, noticeFirst<<min(one.Attempts, 20))
+	one.Attempts++
+	one.Next = now.Add(wait).UnixMilli()
+	if one.Attempts == 1 {
+		n.log.Warn("a webhook did not take a notice; it is tried again", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
+	}
+	return false, n.store.PutNotice(app.ID, one, false)
+}
+
+// post sends a notice. The signature is the hex of HMAC-SHA256 with the app's
+// webhook secret over the time, a dot, and the body.
+func (n *Notifier) post(ctx context.Context, app *spoor.App, one *spoor.Notice, now time.Time) error {
+	event := map[string]any{
+		"id": fmt.Sprintf("%s-%d", app.Name, one.ID), "type": one.What, "app": app.Name, "user": map[string]int64{"id": one.Person},
+		"at": time.UnixMilli(one.At).UTC().Format(time.RFC3339),
+	}
+	if one.Until != 0 && one.Until != spoor.Forever {
+		event["until"] = one.Until.String()
+	}
+	body, err := json.Marshal(event)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, app.Settings.Webhook, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	at := strconv.FormatInt(now.Unix(), 10)
+	mac := hmac.New(sha256.New, []byte(app.WebhookSecret))
+	mac.Write([]byte(at + "."))
+	mac.Write(body)
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("User-Agent", "spoor")
+	req.Header.Set("X-Spoor-Signature", "t="+at+",v1="+hex.EncodeToString(mac.Sum(nil)))
+	res, err := n.client.Do(req)
+	if err != nil {
+		return err
+	}
+	defer res.Body.Close()
+	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
+	if res.StatusCode/100 != 2 {
+		return fmt.Errorf("it answered %d", res.StatusCode)
+	}
+	return err
+}

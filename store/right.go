@@ -1,0 +1,124 @@
+package store
+
+import (
+	"strconv"
+
+	"github.com/spoorhq/spoor"
+)
+
+// rights reads what was asked for a person.
+func (s *state) rights() (r spoor.Rights) {
+	number := func(name string, bits int) int64 {
+		n, err := strconv.ParseInt(s.text(name), 10, bits)
+		if err != nil {
+			return 0
+		}
+		return n
+	}
+	r.Restricted, r.Held = spoor.Day(number(regRestricted, 32)), spoor.Day(number(regHeld, 32))
+	r.Objected = number(regObjected, 64)
+	return r
+}
+
+// onRecord reports whether a right that may keep a profile is on record, lapsed or not.
+func onRecord(r spoor.Rights) bool { return r.Restricted != 0 || r.Held != 0 }
+
+// SetRight grants a right to a person until the end of a day, or takes it back
+// with day 0, and returns the profile once that is on disk. An objection has no
+// end but being taken back; any day grants it. From a restriction or objection
+// on, the person's hits of open days are in no statistics; those of sealed days
+// stay counted. Error: spoor.ErrNoProfile, and those of a Sink.
+func (s *Store) SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day) (p *spoor.Profile, err error) {
+	at := s.opts.Now().UnixMilli()
+	err = s.alone(func(g *group) (err error) {
+		p, err = g.setRight(app, n, right, until, at)
+		return err
+	})
+	return p, err
+}
+
+// setRight runs in a group of its own, because it reads hits from disk.
+func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day, at int64) (*spoor.Profile, error) {
+	a, err := g.w.app(app)
+	if err != nil || a == nil {
+		return nil, err
+	}
+	p, err := g.editee(a, &spoor.Edit{App: app, Number: n})
+	if err != nil {
+		return nil, err
+	}
+	g.touchApp(a)
+	tick := a.tick(at, spoor.DoorREST)
+	set := func(name string, value int64) {
+		if value == 0 {
+			p.add.set(name, spoor.TypeNull, "", tick)
+		} else {
+			p.add.set(name, spoor.TypeInt, strconv.FormatInt(value, 10), tick)
+		}
+	}
+	switch right {
+	case spoor.RightRestrict:
+		set(regRestricted, int64(until))
+	case spoor.RightHold:
+		set(regHeld, int64(until))
+	case spoor.RightObject:
+		since := at
+		if until == 0 {
+			since = 0
+		}
+		set(regObjected, since)
+	}
+	p.add.updated = max(p.add.updated, at)
+	s, err := g.whole(p)
+	if err != nil {
+		return nil, err
+	}
+	if right == spoor.RightObject {
+		if err := g.noteObjection(a, s); err != nil {
+			return nil, err
+		}
+	}
+	r := s.rights()
+	p.facts.rights = r
+	g.member(a, setHeld, p.n, onRecord(r))
+	if r.Uncounted(a.app.Day(at)) {
+		a.rewrites++
+		for _, f := range s.parts(p.n) {
+			for _, day := range f.days {
+				if _, err := g.uncount(a, day, f.number, true); err != nil {
+					return nil, err
+				}
+			}
+		}
+	}
+	profile := s.profile(app, p.n, &a.people)
+	what := right.String() + ".set"
+	if until == 0 {
+		what = right.String() + ".lifted"
+	}
+	if right == spoor.RightHold { // concerns nobody but whoever keeps the data
+		return profile, nil
+	}
+	return profile, g.notify(a, spoor.Notice{What: what, Person: profile.ID, At: at, Until: until})
+}
+
+// parts are all numbers of a person with the days of their hits.
+func (s *state) parts(n spoor.Number) []former {
+	return append([]former{{number: n, days: s.days}}, s.former...)
+}
+
+// joinRights makes a person who was merged keep the longer hold and restriction
+// of the two, which one last writer would not.
+func (g *group) joinRights(p *pending, ours, theirs spoor.Rights) {
+	longer := func(name string, a, b spoor.Day) spoor.Day {
+		if a != 0 && b != 0 && a != b {
+			p.add.set(name, spoor.TypeInt, strconv.Itoa(int(max(a, b))), p.app.tick(0, spoor.DoorNone))
+		}
+		return max(a, b)
+	}
+	p.facts.rights = spoor.Rights{
+		Restricted: longer(regRestricted, ours.Restricted, theirs.Restricted),
+		Held:       longer(regHeld, ours.Held, theirs.Held),
+		Objected:   max(ours.Objected, theirs.Objected),
+	}
+}

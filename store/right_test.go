@@ -1,0 +1,195 @@
+package store
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+func (w *crowd) right(n spoor.Number, r spoor.Right, until spoor.Day) *spoor.Profile {
+	w.Helper()
+	p, err := w.s.SetRight(w.app.ID, n, r, until)
+	if err != nil {
+		w.Fatal(err)
+	}
+	return p
+}
+
+func (w *crowd) today() spoor.Day { return w.app.Day(w.c.Now().UnixMilli()) }
+
+// row is how many hits a day counts of a path, as it is on disk or waits.
+func (w *crowd) row(day spoor.Day, path string) (hits int64) {
+	w.Helper()
+	err := w.s.view(func(db *pebble.DB) error {
+		late, err := scanUncounted(db)
+		if err != nil {
+			return err
+		}
+		d, err := readDayState(db, w.app.ID, day)
+		if err != nil {
+			return err
+		}
+		if err := d.catchUp(db, w.app, late); err != nil {
+			return err
+		}
+		if r := d.rows[rowKey{DimPath, path}]; r != nil {
+			hits = r.hits
+		}
+		secret, err := readSalt(db, w.app.ID)
+		if err != nil {
+			return err
+		}
+		return get(db, countKey(nil, w.app.ID, day, DimPath, rowHash(&secret, rowKey{DimPath, path})), func(value []byte) error {
+			r, err := readCounts(value)
+			if err == nil {
+				hits += r.hits
+			}
+			return err
+		})
+	})
+	if err != nil {
+		w.Fatal(err)
+	}
+	return hits
+}
+
+// Goal: a restricted person's hits are stored and shown, but counted nowhere:
+// neither those of open days from before nor those that come; after the last
+// day of the restriction new ones count again. The neighbour's counts stay.
+func TestRestrict(t *testing.T) {
+	for _, putOff := range []int{1, 32} {
+		w := newCrowd(t, vfs.NewMem(), "Europe/Warsaw")
+		w.s.opts.putOffFrom = putOff
+		first := w.say("anonymous", "", w.c.Now())
+		n := w.say("anonymous", "person", w.c.Now()).Profile
+		w.say("neighbour", "", w.c.Now())
+		if first.Profile != n {
+			t.Fatal("the visitor did not become the person")
+		}
+		day := w.today()
+		w.right(n, spoor.RightRestrict, day+1)
+		check(t, w.s)
+		if h := w.say("anonymous", "", w.c.Now()); h.Outcome != spoor.Stored || h.Profile != n || h.Marks&spoor.MarkUncounted == 0 {
+			t.Errorf("a hit of a restricted person: %+v", h)
+		}
+		if got := w.row(day, "/of-anonymous"); got != 0 {
+			t.Errorf("%d hits of a restricted person are counted", got)
+		}
+		if got := w.row(day, "/of-neighbour"); got != 1 {
+			t.Errorf("%d hits of the neighbour are counted", got)
+		}
+		shown := 0
+		if err := w.s.Hits(w.app.ID, n, func(*spoor.Hit) error { shown++; return nil }); err != nil || shown != 3 {
+			t.Errorf("%d of 3 hits are shown, %v", shown, err)
+		}
+		check(t, w.s)
+		w.c.add(24 * time.Hour)
+		if h := w.say("anonymous", "", w.c.Now()); h.Marks&spoor.MarkUncounted == 0 {
+			t.Error("the last day of the restriction is counted")
+		}
+		w.c.add(24 * time.Hour)
+		if h := w.say("anonymous", "", w.c.Now()); h.Marks&spoor.MarkUncounted != 0 {
+			t.Error("the day after the restriction is not counted")
+		}
+		check(t, w.s)
+		w.c.add(20 * 24 * time.Hour)
+		if _, _, err := w.s.SealDays(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		check(t, w.s)
+		w.right(n, spoor.RightRestrict, 0)
+		w.erase(n)
+		check(t, w.s)
+	}
+}
+
+// Goal: whoever is merged keeps what was asked for either; the longer day wins.
+func TestRightsOfWhoIsMerged(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	person := w.say("first", "person", w.c.Now()).Profile
+	visitor := w.say("second", "", w.c.Now()).Profile
+	day := w.today()
+	w.right(person, spoor.RightHold, day+3)
+	w.c.add(time.Minute)
+	w.right(visitor, spoor.RightHold, day+1)
+	w.right(visitor, spoor.RightRestrict, spoor.Forever)
+	check(t, w.s)
+	w.c.add(time.Minute)
+	if h := w.say("second", "person", w.c.Now()); h.Profile != person || h.Marks&spoor.MarkUncounted == 0 {
+		t.Errorf("the hit that merged: %+v", h)
+	}
+	check(t, w.s)
+	p, err := w.s.Profile(w.app.ID, person)
+	if err != nil || p.Rights != (spoor.Rights{Held: day + 3, Restricted: spoor.Forever}) {
+		t.Errorf("rights %+v, %v", p.Rights, err)
+	}
+}
+
+// Goal: whoever objected is refused by every identifier, also after a restart
+// and after being erased, until that is taken back.
+func TestObject(t *testing.T) {
+	fs := vfs.NewMem()
+	w := newCrowd(t, fs, "UTC")
+	n := w.say("cookie", "person", w.c.Now(), text(spoor.AttrEmail, "person@x.example")).Profile
+	day := w.today()
+	w.right(n, spoor.RightObject, spoor.Forever)
+	check(t, w.s)
+	if got := w.row(day, "/of-cookie"); got != 0 {
+		t.Errorf("%d hits of who objected are counted", got)
+	}
+	refused := func(want spoor.Reason) {
+		t.Helper()
+		w.c.add(time.Minute)
+		for _, who := range [][2]string{{"cookie", ""}, {"fresh", "person"}, {"cookie", "other"}} {
+			if h := w.say(who[0], who[1], w.c.Now()); h.Reason != want {
+				t.Errorf("%q: %v %q, want %q", who, h.Outcome, h.Reason, want)
+			}
+		}
+		if h := w.say("another", "", w.c.Now(), text(spoor.AttrEmail, "Person@x.example")); h.Reason != want {
+			t.Errorf("by e-mail: %v %q, want %q", h.Outcome, h.Reason, want)
+		}
+	}
+	refused(spoor.ReasonObject)
+	if err := w.s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	w.s = open(t, w.o)
+	refused(spoor.ReasonObject)
+	w.right(n, spoor.RightObject, 0)
+	if h := w.say("cookie", "", w.c.Now()); h.Outcome != spoor.Stored {
+		t.Errorf("after taking it back: %v %q", h.Outcome, h.Reason)
+	}
+	w.right(n, spoor.RightObject, spoor.Forever)
+	w.erase(n)
+	refused(spoor.ReasonObject)
+	check(t, w.s)
+}
+
+// Goal: what a hold keeps is not erased and not swept until its day has ended.
+func TestHold(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	n := w.say("cookie", "", w.c.Now()).Profile
+	day := w.today()
+	w.right(n, spoor.RightHold, day+30)
+	w.c.add(30 * 24 * time.Hour)
+	var held *spoor.HeldError
+	if _, err := w.s.Erase(w.app.ID, []spoor.Number{n}, ""); !errors.As(err, &held) || held.Until != day+30 {
+		t.Errorf("erasing what is held: %v", err)
+	}
+	if p, err := w.s.Profile(w.app.ID, n); err != nil || p == nil || !p.Rights.Keeps(w.today()) || p.Rights.Keeps(w.today()+1) {
+		t.Errorf("profile %+v, %v", p, err)
+	}
+	w.c.add(24 * time.Hour)
+	if r := w.erase(n); r.Profiles != 1 {
+		t.Errorf("after the hold: %+v", r)
+	}
+	check(t, w.s)
+	if _, err := w.s.SetRight(w.app.ID, n, spoor.RightHold, day); !errors.Is(err, spoor.ErrNoProfile) {
+		t.Errorf("a hold on nobody: %v", err)
+	}
+}
