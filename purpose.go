@@ -4,13 +4,18 @@ import "strings"
 
 // The purposes for which attributes are kept, unless the app says otherwise.
 const (
-	PurposeAccount   = "account"   // to know who it is
+	PurposeAccount   = "account"   // to know who it is, and what was asked for the person
 	PurposeContact   = "contact"   // to reach the person
 	PurposeMarketing = "marketing" // to address the person
 	PurposeAnalytics = "analytics" // to understand what is used
 )
 
 var purposes = map[string]string{
+	"id": PurposeAccount, "key": PurposeAccount, "mobile_id": PurposeContact,
+	"restricted_until": PurposeAccount, "objected_at": PurposeAccount, "held_until": PurposeAccount,
+	"created_at": PurposeAnalytics, "updated_at": PurposeAnalytics, "first_seen": PurposeAnalytics, "last_seen": PurposeAnalytics,
+	"page_views": PurposeAnalytics, "events": PurposeAnalytics, "visits": PurposeAnalytics,
+	"last_contacted": PurposeMarketing, "last_heard_from": PurposeMarketing, "last_email_opened": PurposeMarketing, "last_email_clicked": PurposeMarketing,
 	AttrUserID: PurposeAccount, AttrName: PurposeAccount, AttrFirstName: PurposeAccount, AttrLastName: PurposeAccount,
 	AttrStatus: PurposeAccount, AttrAssignedTo: PurposeAccount, AttrGravatar: PurposeAccount,
 	AttrEmail: PurposeContact, AttrPhone: PurposeContact, AttrWebPush: PurposeContact, AttrNotifications: PurposeContact,

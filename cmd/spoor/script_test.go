@@ -24,6 +24,7 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	noEarlyEnd(t, filepath.Join(root, "testdata", "scripts"))
 	testscript.Run(t, testscript.Params{
 		Dir:                 filepath.Join(root, "testdata", "scripts"),
 		RequireUniqueNames:  true,
@@ -38,9 +39,28 @@ func TestScripts(t *testing.T) {
 	})
 }
 
+// noEarlyEnd refuses testscript's own commands that end a script and call it
+// passed: what stands behind one would never run.
+func noEarlyEnd(t *testing.T, dir string) {
+	t.Helper()
+	scripts, err := filepath.Glob(filepath.Join(dir, "*.txt"))
+	if err != nil || len(scripts) == 0 {
+		t.Fatalf("no scripts in %s, %v", dir, err)
+	}
+	for _, path := range scripts {
+		text, err := os.ReadFile(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if early := regexp.MustCompile(`(?m)^(\[.*\] )?(stop|skip)\b.*`).Find(text); early != nil {
+			t.Errorf("%s ends with %q before its end", filepath.Base(path), early)
+		}
+	}
+}
+
 var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"serve":     scriptServe,
-	"stop":      scriptStop,
+	"quit":      scriptQuit,
 	"watch":     scriptWatch,
 	"gone":      scriptGone,
 	"await":     scriptAwait,
@@ -91,10 +111,10 @@ func scriptServe(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv(name+"_READS", m[2])
 }
 
-// scriptStop ends a server by SIGTERM: stop NAME. It must end well and in time.
-func scriptStop(ts *testscript.TestScript, neg bool, args []string) {
+// scriptQuit ends a server by SIGTERM: quit NAME. It must end well and in time.
+func scriptQuit(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) != 1 {
-		ts.Fatalf("usage: stop NAME")
+		ts.Fatalf("usage: quit NAME")
 	}
 	s := backgroundOf(ts, args[0])
 	ts.Check(s.cmd.Process.Signal(syscall.SIGTERM))

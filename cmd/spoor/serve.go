@@ -41,11 +41,8 @@ func (c *serveCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	if c.Clock != "" {
-		if !c.Demo {
-			return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
-		}
-		log.Warn("THE CLOCK IS NOT THE SYSTEM'S: --clock sets it, for a demonstration", "now", now().UTC().Format(time.RFC3339))
+	if c.Clock != "" && !c.Demo {
+		return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
 	}
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(c.Limits.MemoryBytes)
@@ -73,6 +70,9 @@ func (c *serveCommand) Run() error {
 		if c.Clock != "" && !a.Demo {
 			return errors.Join(fmt.Errorf("cannot use --clock: app %q is no demo app, and its people would be forgotten before their time; use --data to choose another folder", a.Name), st.Close())
 		}
+	}
+	if c.Clock != "" {
+		log.Warn("THE CLOCK IS NOT THE SYSTEM'S: --clock sets it, for a demonstration", "now", now().UTC().Format(time.RFC3339))
 	}
 	served := c.serve(ctx, st, now, log)
 	return errors.Join(served, st.Close())
