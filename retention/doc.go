@@ -22,9 +22,16 @@
 //	reclaim  store     covers the hits with tombstones and compacts the days that
 //	                   are due, until no tombstone is left over them
 //
-// Days on which one in ten profiles or more went are rewritten in the same run,
-// others within six days; Sweeper.Sweep with full does all at once. Numbers of
-// sealed days stay as they were counted: stored = present + swept + erased.
+// Days of which one in ten bytes or more went are rewritten in the same run,
+// others before bytes_gone_days have passed; Sweeper.Sweep with full does all at
+// once. Numbers of sealed days stay as they were counted: stored = present + swept +
+// erased. Hits, hits of a kind and statistics that are older than the app says go in
+// the same run (see aged), whosoever they are; rights and holds keep (see askedFor).
+//
+// # What is told
+//
+// Each run, erasure and termination leaves a receipt. A Notifier tells the app's
+// webhook what other systems have to follow.
 //
 // # Erasing
 //
