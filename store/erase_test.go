@@ -100,6 +100,25 @@ func TestErase(t *testing.T) {
 	}
 }
 
+// Goal: an erased person's record leaves the files at once also where all around
+// it stay.
+func TestEraseAmongMany(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	var numbers []spoor.Number
+	for i := range 60 {
+		numbers = append(numbers, w.say(fmt.Sprint("cookie-number-", i), fmt.Sprint("user-number-", i), w.c.Now()).Profile)
+	}
+	w.reclaim(true)
+	w.erase(numbers[30])
+	w.reclaim(false)
+	for _, text := range []string{"cookie-number-30", "user-number-30"} {
+		if f := w.places(text); len(f) > 0 {
+			t.Errorf("still there: %s in %+v", text, f)
+		}
+	}
+	check(t, w.s)
+}
+
 // Goal: what happened before an erasure brings nobody back, by whichever
 // identifier it comes, also after a restart; what happens later begins anew.
 func TestErasedStayErased(t *testing.T) {

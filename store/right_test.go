@@ -74,13 +74,24 @@ func TestRestrict(t *testing.T) {
 		day := w.today()
 		w.right(n, spoor.RightRestrict, day+1)
 		check(t, w.s)
+		feed, stop := w.s.Tail(w.app.ID)
+		defer stop()
+		w.say("neighbour", "", w.c.Now())
+		if h := <-feed; h.Marks != 0 {
+			t.Errorf("the feed shows %+v", h)
+		}
 		if h := w.say("anonymous", "", w.c.Now()); h.Outcome != spoor.Stored || h.Profile != n || h.Marks&spoor.MarkUncounted == 0 {
 			t.Errorf("a hit of a restricted person: %+v", h)
 		}
 		if got := w.row(day, "/of-anonymous"); got != 0 {
 			t.Errorf("%d hits of a restricted person are counted", got)
 		}
-		if got := w.row(day, "/of-neighbour"); got != 1 {
+		select {
+		case h := <-feed:
+			t.Errorf("the feed shows a hit of who is restricted: %+v", h)
+		default:
+		}
+		if got := w.row(day, "/of-neighbour"); got != 2 {
 			t.Errorf("%d hits of the neighbour are counted", got)
 		}
 		shown := 0
@@ -128,6 +139,12 @@ func TestRightsOfWhoIsMerged(t *testing.T) {
 	if err != nil || p.Rights != (spoor.Rights{Held: day + 3, Restricted: spoor.Forever}) {
 		t.Errorf("rights %+v, %v", p.Rights, err)
 	}
+	another := w.say("third", "another", w.c.Now()).Profile // who has no right of their own
+	w.right(w.say("fourth", "", w.c.Now()).Profile, spoor.RightHold, day+1)
+	if h := w.say("fourth", "another", w.c.Now()); h.Profile != another {
+		t.Errorf("not merged: %+v", h)
+	}
+	check(t, w.s)
 }
 
 // Goal: whoever objected is refused by every identifier, also after a restart
