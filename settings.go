@@ -25,7 +25,14 @@ type Settings struct {
 	EmailIdentifies bool        `json:"email_identifies"`
 	WindowDays      int         `json:"window_days"` // how late an event may be and still be filed under its own day
 	IdleDays        int         `json:"idle_days"`   // anonymous profiles idle for so long are forgotten; 0: never
+	AuditDays       int         `json:"audit_days"`  // how long entries of the audit log are kept
 }
+
+// How many days the audit log is kept.
+const (
+	AuditDaysDefault = 1095
+	AuditDaysMin     = 30
+)
 
 // DefaultSettings are the settings of a new app in the given zone.
 func DefaultSettings(zone string) Settings {
@@ -37,6 +44,7 @@ func DefaultSettings(zone string) Settings {
 		Geo:             "city",
 		WindowDays:      7,
 		IdleDays:        60,
+		AuditDays:       AuditDaysDefault,
 	}
 }
 
@@ -109,6 +117,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *int { return &s.WindowDays }, 1, 30),
 	number("idle_days", "days after which an idle anonymous profile is forgotten, 0 = never (default 60)",
 		func(s *Settings) *int { return &s.IdleDays }, 0, 36500),
+	number("audit_days", "days that entries of the audit log are kept, 30 to 36500 (default 1095)",
+		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
 }
 
 func setZone(s *Settings, value string, now time.Time) error {

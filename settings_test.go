@@ -23,6 +23,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"email_identifies":    "true",
 		"window_days":         "3",
 		"idle_days":           "0",
+		"audit_days":          "365",
 	}
 	for _, d := range spoor.SettingsTable {
 		value, known := other[d.Name]

@@ -44,7 +44,7 @@ func TestAdminLifeOfAnApp(t *testing.T) {
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":5}}`, 400, `at least 1000`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":["city"]}}`, 400, `wrong type`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"nonsense":"1"}}`, 400,
-		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days"]}}`)
+		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, audit_days"]}}`)
 	f("GET", "shop/", "shop-admin", "", 200, `"closed":true`)
 	f("GET", "shop/", "shop-admin", "", 200, `"geo":"country"`) // nothing of the refused change
 	f("PATCH", "shop/", "shop-admin", `{"closed":false}`, 200, `"closed":false`)

@@ -93,7 +93,7 @@ func readApps(db *pebble.DB) (*directory, error) {
 		if len(key) != 6 || key[5] != appSettings {
 			return nil
 		}
-		app := new(spoor.App)
+		app := &spoor.App{Settings: spoor.Settings{AuditDays: spoor.AuditDaysDefault}} // older ones lack it
 		if err := readJSON(value, app); err != nil {
 			return fmt.Errorf("cannot read the settings of an app: %w", err)
 		}
@@ -194,6 +194,8 @@ func (g *group) forgetApp(id spoor.AppID) {
 	g.days = slices.DeleteFunc(g.days, func(d touchedDay) bool { return d.app.app.ID == id })
 	g.w.waiting = slices.DeleteFunc(g.w.waiting, func(d waitingDay) bool { return d.app.app.ID == id })
 	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
+	delete(g.chains, id)
+	delete(g.w.chains, id)
 }
 
 // putApp stores an app and puts it into the directory at once: the writer

@@ -24,12 +24,13 @@ const (
 	prefixProfile   = 'P'
 	prefixUncounted = 'U' // hits of a group whose counts were put off
 	prefixWriter    = 'W' // the writer's own counters
+	prefixAudit     = 'X' // who read, exported, changed or erased what
 )
 
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
-	prefixIdent, prefixJournal, prefixSet, prefixNumber, prefixProfile, prefixWriter,
+	prefixIdent, prefixJournal, prefixSet, prefixNumber, prefixProfile, prefixWriter, prefixAudit,
 }
 
 const (
@@ -135,6 +136,13 @@ func erasedKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash) []byte {
 func journalKey(dst []byte, app spoor.AppID, tick uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(dst, prefixJournal, app), tick)
 }
+
+// auditKey is an entry of an audit log; number 0 is the record of its ends.
+func auditKey(dst []byte, app spoor.AppID, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixAudit, app), number)
+}
+
+const auditKeyBytes = 1 + 4 + 8
 
 func hitDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixHit, app), day)
