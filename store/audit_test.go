@@ -504,9 +504,12 @@ func TestAuditPassesAFullQueue(t *testing.T) {
 	if err := s.change(nothing); !errors.Is(err, spoor.ErrBusy) {
 		t.Fatalf("the queue is not full: %v", err)
 	}
-	entry := make(chan error)
+	entry := make(chan error, 1)
 	go func() { entry <- s.Audit(access(0, c, "a")) }()
-	eventually(t, "the entry waits", func() bool { _, waiting := s.queue.fill(); return waiting == 2 })
+	waits := func() bool { _, waiting := s.queue.fill(); return waiting == 2 }
+	for end := time.Now().Add(5 * time.Second); !waits() && time.Now().Before(end); {
+		time.Sleep(time.Millisecond)
+	}
 	close(release)
 	if err := errors.Join(<-entry, <-blocked); err != nil {
 		t.Errorf("an entry: %v", err)
