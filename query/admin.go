@@ -167,7 +167,7 @@ func (c *call) createApp() error {
 	if err != nil {
 		return err
 	}
-	c.app = app
+	c.app, c.changed = app, true
 	return c.replyApp(fasthttp.StatusCreated, app)
 }
 
@@ -182,7 +182,7 @@ func secret(n int) string {
 func (c *call) change(edit func(*spoor.App) error) error {
 	app, err := c.s.opt.Store.UpdateApp(c.app.ID, edit)
 	if err == nil {
-		c.app = app
+		c.app, c.changed = app, true
 	}
 	return err
 }
@@ -273,6 +273,7 @@ func (c *call) deleteApp() error {
 	if err := c.s.opt.Store.DeleteApp(c.app.ID); err != nil {
 		return err
 	}
+	c.changed = true
 	c.s.limits.forget(c.app.ID)
 	wait, err := c.query("wait")
 	if err == nil && wait == "true" {
@@ -366,6 +367,8 @@ func (c *call) createToken() error {
 	role := spoor.Role(in.Role)
 	if in.Name == "" || len(in.Name) > labelMax || !plainText(in.Name) {
 		errs.add("name", "Give the token a name of at most 100 bytes; it stands in the audit log.")
+	} else if ownActor(in.Name) {
+		errs.add("name", "In the audit log this name stands for spoor's own; choose another.")
 	}
 	if !role.Allows(read) {
 		errs.add("role", "Use read, write, erase or admin.")

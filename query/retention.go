@@ -55,6 +55,7 @@ func (c *call) eraseUser() error {
 		return err
 	}
 	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, wait == "true")
+	c.changed = r.Profiles > 0
 	if err != nil {
 		return err
 	}
@@ -142,6 +143,10 @@ func (c *call) sweep() error {
 		return err
 	}
 	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full)
+	for _, a := range r.Apps {
+		c.subjects += int(a.Profiles)
+	}
+	c.changed = c.subjects > 0
 	if err != nil {
 		return err
 	}
@@ -156,7 +161,6 @@ func (c *call) sweep() error {
 		w.int("profiles", a.Profiles)
 		w.int("hits", a.Hits)
 		w.end('}')
-		c.subjects += int(a.Profiles)
 	}
 	w.end(']')
 	w.int("partitions_rewritten", int64(r.Reclaimed.Partitions))

@@ -81,11 +81,13 @@ func routes() []route {
 
 		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
 		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
+		route{"GET", "/api/admin/audit/", scopeAllApps, admin, "audit.read", (*call).readAudit},
 		route{"GET", "/api/admin/apps/", scopeAllApps, admin, "", (*call).listApps},
 		route{"POST", "/api/admin/apps/", scopeAllApps, admin, "apps.create", (*call).createApp},
 		route{"GET", "/api/admin/apps/:name/", scopeNamedApp, admin, "", (*call).readApp},
 		route{"PATCH", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.update", (*call).updateApp},
 		route{"DELETE", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.delete", (*call).deleteApp},
+		route{"GET", "/api/admin/apps/:name/audit/", scopeNamedApp, admin, "audit.read", (*call).readAudit},
 		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", (*call).createKey},
 		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", (*call).deleteKey},
 		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", (*call).createToken},
