@@ -96,6 +96,7 @@ func TestReplyWaitsForItsEntry(t *testing.T) {
 		select {
 		case r := <-answered:
 			t.Errorf("%s was answered %d before its entry was stored", path, r.status)
+			answered <- r
 		case <-time.After(30 * time.Millisecond):
 		}
 		close(ts.store.hold)

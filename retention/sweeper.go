@@ -23,6 +23,8 @@ type Store interface {
 	Erase(app spoor.AppID, numbers []spoor.Number) (spoor.Removal, error)
 	Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error)
 	Pending() (spoor.ReclaimReport, error)
+	Audit(a spoor.Access) error
+	TrimAudit(app spoor.AppID, before int64) (removed int64, err error)
 }
 
 // Options configure a Sweeper. Store is needed.
@@ -46,15 +48,16 @@ type Sweeper struct {
 	opts      Options
 	mu        sync.Mutex // one sweep at a time
 	done      map[spoor.AppID]spoor.Day
-	reclaimed time.Time // when bytes were last given back
+	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
+	reclaimed time.Time                 // when bytes were last given back
 	erased    chan struct{}
 	figures   figures
 }
 
 type figures struct {
-	profiles, hits, runs, failures, partitions, erased atomic.Int64
-	pending, oldest, last                              atomic.Int64
-	stopped                                            atomic.Bool
+	profiles, hits, runs, failures, partitions, erased, missed atomic.Int64
+	pending, oldest, last                                      atomic.Int64
+	stopped                                                    atomic.Bool
 }
 
 // Figures are counters for metrics, since the start.
@@ -66,6 +69,7 @@ type Figures struct {
 	PendingDays    int64 // days of apps that still hold bytes of removed hits
 	OldestPending  int64 // Unix ms of the oldest decision among them; 0: none
 	LastRun        int64 // Unix ms; 0: none yet
+	AuditMissed    int64 // entries of the audit log that could not be stored, and are in the process's log
 	Stopped        bool  // by a clock that cannot be trusted
 }
 
@@ -77,7 +81,7 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
@@ -86,6 +90,7 @@ func (s *Sweeper) Figures() Figures {
 	return Figures{
 		Profiles: f.profiles.Load(), Erased: f.erased.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
 		PendingDays: f.pending.Load(), OldestPending: f.oldest.Load(), LastRun: f.last.Load(), Stopped: f.stopped.Load(),
+		AuditMissed: f.missed.Load(),
 	}
 }
 
@@ -129,6 +134,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
 			continue
 		}
+		s.trimAudits()
 		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
 			failed = time.Now()
 			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
@@ -215,6 +221,7 @@ func (s *Sweeper) endApps() error {
 			return fmt.Errorf("cannot delete app %q: %w", a.Name, err)
 		}
 		s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
+		s.audit(a, "apps.end", 0, true)
 		s.Hurry()
 	}
 	return nil
@@ -262,6 +269,7 @@ func (s *Sweeper) Sweep(ctx context.Context, full bool) (spoor.Sweep, error) {
 	if err := s.endApps(); err != nil {
 		return spoor.Sweep{}, err
 	}
+	s.trimAudits()
 	var apps []*spoor.App
 	for _, a := range s.opts.Store.AllApps() {
 		if a.Settings.IdleDays > 0 {
@@ -291,6 +299,9 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r sp
 	}()
 	for _, a := range apps {
 		part, err := s.sweepApp(ctx, a)
+		if part.Profiles > 0 {
+			s.audit(a, "sweep", part.Profiles, err == nil)
+		}
 		if err != nil {
 			return r, fmt.Errorf("cannot sweep app %q: %w", a.Name, err)
 		}
