@@ -56,7 +56,6 @@ func TestSweepsAreEntered(t *testing.T) {
 // brokenStore cannot store entries, and fails after some removals.
 type brokenStore struct {
 	*store.Store
-	removals int
 }
 
 func (b *brokenStore) Audit(spoor.Access) error { return spoor.ErrReadOnly }
