@@ -42,7 +42,14 @@ type Settings struct {
 	Purposes       []string `json:"purposes"`    // attribute:purpose, where it is not that of the table
 	Recipients     []string `json:"recipients"`  // to whom the customer passes data on, in words
 	Webhook        string   `json:"webhook"`     // where the customer is told of objections and erasures; empty: nowhere
+	AuditDays      int      `json:"audit_days"`  // how long entries of the audit log are kept
 }
+
+// How many days the audit log is kept.
+const (
+	AuditDaysDefault = 1095
+	AuditDaysMin     = 30
+)
 
 // DefaultSettings are the settings of a new app in the given zone.
 func DefaultSettings(zone string) Settings {
@@ -58,6 +65,7 @@ func DefaultSettings(zone string) Settings {
 		BytesGoneHours:  24,
 		BytesGoneDays:   7,
 		BackupDays:      30,
+		AuditDays:       AuditDaysDefault,
 	}
 }
 
@@ -157,6 +165,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *[]string { return &s.Recipients }, checkRecipient),
 	text("webhook", "http or https address that is told of objections, restrictions and erasures (default empty)",
 		func(s *Settings) *string { return &s.Webhook }, checkWebhook),
+	number("audit_days", "days that entries of the audit log are kept, 30 to 36500 (default 1095)",
+		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
 }
 
 func setZone(s *Settings, value string, now time.Time) error {

@@ -35,6 +35,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"purposes":            "size:account,email:marketing",
 		"recipients":          "CRM of Example Ltd",
 		"webhook":             "https://crm.example/spoor",
+		"audit_days":          "365",
 	}
 	for _, d := range spoor.SettingsTable {
 		value, known := other[d.Name]

@@ -168,22 +168,27 @@ func (c *call) createApp() error {
 	if err != nil {
 		return err
 	}
-	c.app = app
+	c.app, c.changed = app, true
 	return c.replyApp(fasthttp.StatusCreated, app)
 }
 
-// secret is n random bytes as base64url.
+// secret is n random bytes as base64url. It does not begin with a dash: on a
+// command line it would pass for a flag.
 func secret(n int) string {
 	b := make([]byte, n)
-	rand.Read(b) // never fails
-	return base64.RawURLEncoding.EncodeToString(b)
+	for {
+		rand.Read(b) // never fails
+		if text := base64.RawURLEncoding.EncodeToString(b); text[0] != '-' {
+			return text
+		}
+	}
 }
 
 // change edits the app in the store.
 func (c *call) change(edit func(*spoor.App) error) error {
 	app, err := c.s.opt.Store.UpdateApp(c.app.ID, edit)
 	if err == nil {
-		c.app = app
+		c.app, c.changed = app, true
 	}
 	return err
 }
@@ -280,6 +285,7 @@ func (c *call) deleteApp() error {
 	if err := c.s.opt.Store.DeleteApp(c.app.ID); err != nil {
 		return err
 	}
+	c.changed = true
 	c.s.limits.forget(c.app.ID)
 	wait, err := c.query("wait")
 	if err == nil && wait == "true" {
@@ -373,6 +379,8 @@ func (c *call) createToken() error {
 	role := spoor.Role(in.Role)
 	if in.Name == "" || len(in.Name) > labelMax || !plainText(in.Name) {
 		errs.add("name", "Give the token a name of at most 100 bytes; it stands in the audit log.")
+	} else if ownActor(in.Name) {
+		errs.add("name", "In the audit log this name stands for spoor's own; choose another.")
 	}
 	if !role.Allows(read) {
 		errs.add("role", "Use read, write, erase or admin.")

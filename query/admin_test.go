@@ -44,7 +44,7 @@ func TestAdminLifeOfAnApp(t *testing.T) {
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":5}}`, 400, `at least 1000`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":["city"]}}`, 400, `wrong type`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"nonsense":"1"}}`, 400,
-		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook"]}}`)
+		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook, audit_days"]}}`)
 	f("GET", "shop/", "shop-admin", "", 200, `"closed":true`)
 	f("GET", "shop/", "shop-admin", "", 200, `"geo":"country"`) // nothing of the refused change
 	f("PATCH", "shop/", "shop-admin", `{"closed":false}`, 200, `"closed":false`)
@@ -95,6 +95,15 @@ func TestAdminListsAreBounded(t *testing.T) {
 	for path, body := range map[string]string{"keys": `{}`, "tokens": `{"name":"n","role":"read"}`} {
 		if r := ts.do("POST", "/api/admin/apps/shop/"+path, "shop-admin", body); r.status != 400 {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
+}
+
+// Goal: a key can be written on a command line.
+func TestSecretsAreNoFlags(t *testing.T) {
+	for range 2000 { // one in 64 would be
+		if s := secret(8); s[0] == '-' {
+			t.Fatalf("the secret %s begins with a dash", s)
 		}
 	}
 }

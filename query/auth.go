@@ -17,7 +17,7 @@ type actor struct {
 	local   bool       // the operator, on the local socket: everything
 }
 
-var operator = actor{name: "operator", role: spoor.RoleAdmin, local: true}
+var operator = actor{name: spoor.ActorOperator, role: spoor.RoleAdmin, local: true}
 
 // authenticate finds the actor by the Authorization header. Secrets are looked
 // up by their hash, so the time it takes tells nothing about them.
@@ -34,7 +34,7 @@ func (s *Server) authenticate(ctx *fasthttp.RequestCtx, door door) (actor, error
 		return actor{}, errInvalidToken
 	}
 	if s.isControl(secret) && door != doorPublic {
-		return actor{name: "control-plane", role: spoor.RoleAdmin, control: true}, nil
+		return actor{name: spoor.ActorControl, role: spoor.RoleAdmin, control: true}, nil
 	}
 	app, token := s.opt.Apps.AppByToken(string(secret))
 	if app == nil || !spoor.Live(token.Expires, s.opt.Now()) {

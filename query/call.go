@@ -2,7 +2,6 @@ package query
 
 import (
 	"bytes"
-	"errors"
 	"io"
 	"mime"
 	"runtime/debug"
@@ -38,6 +37,7 @@ type call struct {
 	// For the audit log; handlers fill them.
 	subjects int
 	subject  int64 // public id if it is one person
+	changed  bool  // something is stored that must be entered, whatever follows
 
 	bodyRead bool // to its end
 
@@ -116,12 +116,7 @@ func (c *call) run() error {
 		}
 	}
 	c.v2 = acceptsVersion2(c.ctx.Request.Header.Peek("Accept"))
-	err := c.route.serve(c)
-	// A look-up that found nobody was a look-up all the same.
-	if c.stream == nil && (err == nil || errors.Is(err, errNotFound)) {
-		c.audit(true)
-	}
-	return err
+	return c.serveRoute()
 }
 
 // fail writes an error as reply, and logs it if it is ours to mend.

@@ -47,6 +47,7 @@ func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool
 	if err != nil {
 		return nil, false, err
 	}
+	c.changed = true
 	p, err := c.s.opt.Store.Profile(c.app.ID, n)
 	if err != nil {
 		return nil, false, err

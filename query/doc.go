@@ -11,11 +11,12 @@
 //	/api/export/…   users.csv and hits.ndjson, streamed
 //	/api/tail       hits as they are stored, one JSON object a line
 //	/api/partitions days, sizes, sealed or open
-//	/api/admin/…    apps, write keys, tokens, settings
+//	/api/admin/…    apps, write keys, tokens, settings, the audit log
 //	/healthz /readyz /metrics
 //
 // Adding a path is one row of that table. A row that names an action passes
-// the one audit function; no handler can forget to.
+// the one audit function; no handler can forget to. Its entry is on disk before
+// the reply is sent; of a stream, before its last piece.
 //
 // # Caveats
 //

@@ -291,8 +291,9 @@ func TestTail(t *testing.T) {
 
 // A reader that has gone is noticed by a heartbeat.
 func TestTailEndsWithItsReader(t *testing.T) {
-	ended := make(chan Access, 1)
-	ts := newTestServer(t, func(o *Options) { o.Audit = func(a Access) { ended <- a } })
+	ended := make(chan spoor.Access, 1)
+	ts := newTestServer(t)
+	ts.store.told = ended
 	ts.Server.heartbeat = time.Millisecond
 	c := ts.raw()
 	io.WriteString(c, "GET /api/tail HTTP/1.1\r\nHost: a\r\nAuthorization: Token shop-read\r\n\r\n")

@@ -32,6 +32,11 @@ type fakeStore struct {
 	panics   bool
 	tailEnds bool // tails are closed from the start
 	edits    []spoor.Edit
+
+	entries []spoor.AuditEntry
+	broken  string            // what is said of the audit log
+	told    chan spoor.Access // gets entries too, if not nil
+	hold    chan struct{}     // entries wait for it to be closed, if not nil
 }
 
 var errDisk = errors.New("bad block")
@@ -265,6 +270,41 @@ func (f *fakeStore) DeleteApp(id spoor.AppID) error {
 	return nil
 }
 
+func (f *fakeStore) Audit(a spoor.Access) error {
+	if f.readOnly != nil {
+		return f.readOnly
+	}
+	if f.hold != nil {
+		<-f.hold
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	n := uint64(len(f.entries) + 1)
+	f.entries = append(f.entries, spoor.AuditEntry{Number: n, Access: a, Sum: [32]byte{byte(n)}})
+	if f.told != nil {
+		f.told <- a
+	}
+	return nil
+}
+
+func (f *fakeStore) AuditEntries(app spoor.AppID, since int64, fn func(*spoor.AuditEntry) error) (end spoor.AuditEnd, err error) {
+	f.mu.Lock()
+	list := slices.Clone(f.entries)
+	f.mu.Unlock()
+	end.Broken = f.broken
+	for i := range list {
+		if list[i].App != app {
+			continue
+		}
+		if end.Newest, end.Sum = list[i].Number, list[i].Sum; list[i].At >= since {
+			if err := fn(&list[i]); err != nil {
+				return end, err
+			}
+		}
+	}
+	return end, nil
+}
+
 func (f *fakeStore) Writable() error { return f.readOnly }
 
 type fakeApps struct{ list []*spoor.App }
@@ -319,9 +359,8 @@ type testServer struct {
 	raw   func() net.Conn
 	log   *bytes.Buffer
 
-	mu       sync.Mutex
-	accesses []Access
-	now      time.Time
+	mu  sync.Mutex
+	now time.Time
 }
 
 func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
@@ -351,11 +390,6 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 			ts.mu.Lock()
 			defer ts.mu.Unlock()
 			return ts.now
-		},
-		Audit: func(a Access) {
-			ts.mu.Lock()
-			defer ts.mu.Unlock()
-			ts.accesses = append(ts.accesses, a)
 		},
 	}
 	for _, f := range change {
@@ -431,12 +465,14 @@ func (ts *testServer) doVia(c *http.Client, method, path, token, body string, he
 }
 
 // audited returns and forgets the entries of the audit.
-func (ts *testServer) audited() []Access {
-	ts.mu.Lock()
-	defer ts.mu.Unlock()
-	a := ts.accesses
-	ts.accesses = nil
-	return a
+func (ts *testServer) audited() (list []spoor.Access) {
+	ts.store.mu.Lock()
+	defer ts.store.mu.Unlock()
+	for _, e := range ts.store.entries {
+		list = append(list, e.Access)
+	}
+	ts.store.entries = nil
+	return list
 }
 
 // addProfile adds ada, who has every field.

@@ -29,10 +29,6 @@ type Options struct {
 	// PrivateMetrics closes /metrics to all but the control plane and the
 	// operator. By default it is open, since the listener is on loopback.
 	PrivateMetrics bool
-	// Audit is told of every read, export and change of personal data.
-	// It is called concurrently and before or after, never instead of, the
-	// reply. Default: one line in Log.
-	Audit func(Access)
 	// AdminTokenHash is spoor.HashToken of the control plane's token, which
 	// may create, list and manage all apps but reads no personal data.
 	// Empty: only the local socket may.
@@ -97,9 +93,6 @@ func (o *Options) validate() error {
 	}
 	if o.Log == nil {
 		o.Log = slog.New(slog.DiscardHandler)
-	}
-	if o.Audit == nil {
-		o.Audit = logAccess(o.Log)
 	}
 	if len(o.Secret) == 0 {
 		o.Secret = make([]byte, 32)

@@ -21,7 +21,8 @@ type Retention interface {
 	PlanDays(app *spoor.App, day spoor.Day, fn func(spoor.Partition, string) error) error
 	// Erase removes a person, and returns the receipt once that is on disk; with
 	// wait, once no byte is left in the files. Without, that follows within a
-	// minute or so. Nil: nobody was there. It fails with a *spoor.HeldError.
+	// minute or so. Nil: nobody was erased; a receipt beside an error says that
+	// somebody was. It fails with a *spoor.HeldError.
 	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error)
 	// Reclaim gives the bytes of what was removed back before it returns.
 	Reclaim(ctx context.Context) error
@@ -61,6 +62,7 @@ func (c *call) eraseUser() error {
 		return err
 	}
 	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, c.s.reference(c.app.ID, p.ID), wait == "true")
+	c.changed = r != nil
 	if err != nil {
 		return err
 	}
@@ -168,6 +170,10 @@ func (c *call) sweep() error {
 		return err
 	}
 	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full, in.Wait)
+	for _, a := range r.Apps {
+		c.subjects += int(a.Profiles)
+		c.changed = c.changed || a.Profiles+a.Aged.Hits > 0
+	}
 	if err != nil {
 		return err
 	}
@@ -183,7 +189,6 @@ func (c *call) sweep() error {
 		w.int("hits", a.Hits)
 		w.int("hits_too_old", a.Aged.Hits)
 		w.end('}')
-		c.subjects += int(a.Profiles)
 	}
 	w.end(']')
 	w.int("partitions_rewritten", int64(r.Reclaimed.Partitions))

@@ -36,6 +36,7 @@ func (c *call) setRight(right spoor.Right, until spoor.Day) error {
 	if p, err = c.s.opt.Store.SetRight(c.app.ID, p.Number, right, until); err != nil {
 		return err
 	}
+	c.changed = true
 	var w jsonWriter
 	w.begin('{')
 	w.int("id", p.ID)

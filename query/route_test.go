@@ -80,20 +80,28 @@ func TestErrors(t *testing.T) {
 	}
 }
 
+// bodies and queries make a request of each route one that is answered.
+var bodies = map[string]string{
+	"users.create": `{"email":"new@example.com"}`, "users.update_or_create": `{"user_id":"ada"}`,
+	"users.set_attribute": `{"attribute":"a","value":1}`, "users.remove_attribute": `{"attribute":"a"}`,
+	"users.set_attributes": `{"a":1}`, "users.update": `{"a":1}`, "apps.create": `{"name":"fresh"}`,
+	"apps.tokens.create": `{"name":"n","role":"read"}`,
+}
+
+var queries = map[string]string{"users.search": "?user_id=ada", "apps.delete": "?confirm=shop"}
+
+// pathOf is a path of a route that there is in testServer, once ada is.
+func pathOf(r route) string {
+	return strings.NewReplacer(":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[r.action]
+}
+
 // Goal: nobody gets more than the table says, and each access is audited.
 // Method: every route, by every kind of actor, on both apps.
 func TestRoutesByRole(t *testing.T) {
 	roles := []spoor.Role{read, write, erase, admin}
-	bodies := map[string]string{
-		"users.create": `{"email":"new@example.com"}`, "users.update_or_create": `{"user_id":"ada"}`,
-		"users.set_attribute": `{"attribute":"a","value":1}`, "users.remove_attribute": `{"attribute":"a"}`,
-		"users.set_attributes": `{"a":1}`, "users.update": `{"a":1}`, "apps.create": `{"name":"fresh"}`,
-		"apps.tokens.create": `{"name":"n","role":"read"}`,
-	}
-	queries := map[string]string{"users.search": "?user_id=ada", "apps.delete": "?confirm=shop"}
 	for _, r := range routes() {
-		path := strings.NewReplacer(":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[r.action]
-		ask := func(token string) (reply, []Access) {
+		path := pathOf(r)
+		ask := func(token string) (reply, []spoor.Access) {
 			ts := newTestServer(t, func(o *Options) { o.PrivateMetrics = true })
 			ts.addProfile(1, 1, "ada", "ada@example.com")
 			ts.store.apps.list[0].Keys = []spoor.WriteKey{{Key: "pub"}}

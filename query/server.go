@@ -33,7 +33,7 @@ type Server struct {
 }
 
 type counters struct {
-	requests, denied, limited, failed, panics, accesses atomic.Int64
+	requests, denied, limited, failed, panics, accesses, missed atomic.Int64
 }
 
 // Stats is what a Server has done since it was made.
@@ -43,7 +43,8 @@ type Stats struct {
 	Limited     int64 // answered 429
 	Failed      int64 // answered 5xx
 	Panics      int64 // bugs that were caught
-	Accesses    int64 // entries given to the audit
+	Accesses    int64 // entries of the audit log
+	AuditMissed int64 // of them those that could not be stored, and are in the process's log
 	Streams     int   // exports and tails that are open now
 	Connections int   // that are open now, both listeners
 }
@@ -165,6 +166,7 @@ func (s *Server) Stats() Stats {
 		Failed:      s.counters.failed.Load(),
 		Panics:      s.counters.panics.Load(),
 		Accesses:    s.counters.accesses.Load(),
+		AuditMissed: s.counters.missed.Load(),
 		Streams:     len(s.streams),
 		Connections: int(s.web.GetOpenConnectionsCount()) + int(s.local.GetOpenConnectionsCount()),
 	}

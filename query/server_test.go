@@ -151,11 +151,9 @@ func TestTruncatedBodyChangesNothing(t *testing.T) {
 
 // A reader that stops reading loses its connection, however long the export.
 func TestStalledReaderIsCutOff(t *testing.T) {
-	ended := make(chan Access, 1)
-	ts := newTestServer(t, func(o *Options) {
-		o.WriteTimeout = 20 * time.Millisecond
-		o.Audit = func(a Access) { ended <- a }
-	})
+	ended := make(chan spoor.Access, 1)
+	ts := newTestServer(t, func(o *Options) { o.WriteTimeout = 20 * time.Millisecond })
+	ts.store.told = ended
 	for range 20_000 { // some 14 MB, more than the buffers of sockets
 		ts.addHit(1, 1, spoor.KindPage, "p")
 	}

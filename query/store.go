@@ -43,6 +43,11 @@ type Store interface {
 	CreateApp(a *spoor.App) (*spoor.App, error)
 	UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error)
 	DeleteApp(id spoor.AppID) error
+	// Audit returns once the entry is on disk.
+	Audit(a spoor.Access) error
+	// AuditEntries walks an app's audit log (app 0: what is about none) from an
+	// instant on, in Unix ms, and verifies all of it.
+	AuditEntries(app spoor.AppID, since int64, fn func(*spoor.AuditEntry) error) (spoor.AuditEnd, error)
 	// Writable is nil, or says why the store cannot write.
 	Writable() error
 }

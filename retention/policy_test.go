@@ -144,6 +144,16 @@ func TestReceiptOfASweep(t *testing.T) {
 	if f := w.s.Figures(); list().Gone != w.Now().UnixMilli() || list().Backups != w.Now().AddDate(0, 0, 30).UnixMilli() || f.OldestPending != 0 {
 		t.Errorf("after six days: %+v, %+v", all, f)
 	}
+	w.at(w.Now().AddDate(0, 0, spoor.AuditDaysDefault))
+	w.sweep()
+	if list().Profiles != 100 {
+		t.Errorf("the receipt went too early: %+v", all)
+	}
+	w.at(w.Now().AddDate(0, 0, 1))
+	w.sweep()
+	if err := w.st.Receipts(w.app.ID, func(r *spoor.Receipt) error { return fmt.Errorf("left: %+v", *r) }); err != nil {
+		t.Error(err)
+	}
 }
 
 // Goal: an app goes when its plan ended so long ago, not before, and its receipt

@@ -26,6 +26,9 @@ type Store interface {
 	Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error)
 	Pending() (spoor.ReclaimReport, error)
 	Partitions(app spoor.AppID) ([]spoor.Partition, error)
+	Audit(a spoor.Access) error
+	TrimAudit(app spoor.AppID, before int64) (removed int64, err error)
+	DropReceipts(app spoor.AppID, before time.Time) error
 }
 
 // Options configure a Sweeper. Store is needed.
@@ -49,15 +52,16 @@ type Sweeper struct {
 	opts      Options
 	mu        sync.Mutex // one sweep at a time
 	done      map[spoor.AppID]spoor.Day
-	reclaimed time.Time // when bytes were last given back
+	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
+	reclaimed time.Time                 // when bytes were last given back
 	erased    chan struct{}
 	figures   figures
 }
 
 type figures struct {
-	profiles, hits, aged, runs, failures, partitions, erased atomic.Int64
-	pending, waiting, overdue, oldest, last                  atomic.Int64
-	stopped                                                  atomic.Bool
+	profiles, hits, aged, runs, failures, partitions, erased, missed atomic.Int64
+	pending, waiting, overdue, oldest, last                          atomic.Int64
+	stopped                                                          atomic.Bool
 }
 
 // Figures are counters for metrics, since the start.
@@ -72,6 +76,7 @@ type Figures struct {
 	OverdueDays    int64 // days of apps that hold some for longer than was promised
 	OldestPending  int64 // Unix ms of the oldest decision of which bytes are left; 0: none
 	LastRun        int64 // Unix ms; 0: none yet
+	AuditMissed    int64 // entries of the audit log that could not be stored, and are in the process's log
 	Stopped        bool  // by a clock that cannot be trusted
 }
 
@@ -83,7 +88,7 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
@@ -92,6 +97,7 @@ func (s *Sweeper) Figures() Figures {
 	return Figures{
 		Profiles: f.profiles.Load(), Erased: f.erased.Load(), Aged: f.aged.Load(), Hits: f.hits.Load(), Runs: f.runs.Load(), Failures: f.failures.Load(), Partitions: f.partitions.Load(),
 		PendingDays: f.pending.Load(), PendingBytes: f.waiting.Load(), OverdueDays: f.overdue.Load(), OldestPending: f.oldest.Load(), LastRun: f.last.Load(), Stopped: f.stopped.Load(),
+		AuditMissed: f.missed.Load(),
 	}
 }
 
@@ -135,6 +141,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
 			continue
 		}
+		s.trimAudits()
 		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
 			failed = time.Now()
 			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
@@ -192,7 +199,8 @@ func (s *Sweeper) reclaimLocked(ctx context.Context) error {
 
 // Erase removes a person and returns the receipt once that is on disk; with wait,
 // once no byte of it is left in the files. Without, Run sees to that. Subject is
-// the keyed hash that the receipt shows. The receipt is nil if nobody was there.
+// the keyed hash that the receipt shows. The receipt is nil if nobody was erased;
+// beside an error it says that somebody was.
 func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error) {
 	r, err := s.opts.Store.Erase(app, []spoor.Number{n}, subject)
 	s.figures.erased.Add(r.Profiles)
@@ -205,10 +213,8 @@ func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, su
 		s.notePending()
 		s.Hurry()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return s.opts.Store.Receipt(app, r.Receipt)
+	receipt, unread := s.opts.Store.Receipt(app, r.Receipt)
+	return receipt, errors.Join(err, unread)
 }
 
 // Hurry asks Run to give back the bytes of what was removed on request.
@@ -233,6 +239,7 @@ func (s *Sweeper) endApps() error {
 			return fmt.Errorf("cannot delete app %q: %w", a.Name, err)
 		}
 		s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
+		s.audit(a, "apps.end", 0, true)
 		s.Hurry()
 	}
 	return nil
@@ -281,6 +288,7 @@ func (s *Sweeper) Sweep(ctx context.Context, full, wait bool) (spoor.Sweep, erro
 	if err := s.endApps(); err != nil {
 		return spoor.Sweep{}, err
 	}
+	s.trimAudits()
 	return s.sweep(ctx, s.opts.Store.AllApps(), full, full || wait)
 }
 
@@ -301,6 +309,12 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full, wait bool)
 	}()
 	for _, a := range apps {
 		part, err := s.sweepApp(ctx, a)
+		if part.Profiles > 0 {
+			s.audit(a, "sweep", part.Profiles, err == nil)
+		}
+		if part.Aged.Hits > 0 {
+			s.audit(a, "expire", part.Aged.Hits, err == nil)
+		}
 		if err != nil {
 			return r, fmt.Errorf("cannot sweep app %q: %w", a.Name, err)
 		}

@@ -239,6 +239,8 @@ func (g *group) forgetApp(id spoor.AppID) {
 	g.w.waiting = slices.DeleteFunc(g.w.waiting, func(d waitingDay) bool { return d.app.app.ID == id })
 	maps.DeleteFunc(g.w.receipts, func(ref receiptRef, _ *storedReceipt) bool { return ref.app == id })
 	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
+	delete(g.chains, id)
+	delete(g.w.chains, id)
 }
 
 // putApp stores an app and puts it into the directory at once: the writer

@@ -17,6 +17,7 @@ const problemsMax = 100
 // Report is what Check found. No finding names a person: they give numbers.
 type Report struct {
 	Apps, Profiles, Hits, Days int64
+	Entries                    int64    // of audit logs
 	Found                      int64    // problems in all
 	Problems                   []string // the first hundred
 
@@ -41,7 +42,8 @@ func (r *Report) problem(format string, args ...any) {
 // Check reads the whole store and verifies what must hold between its records:
 // every hit's profile exists and knows the day; activity, accounts and
 // roll-ups are a scan of the hits; identifiers point at living profiles and
-// back; stored = present + swept + erased; every event id points at its hit.
+// back; stored = present + swept + erased; every event id points at its hit;
+// every audit log is the chain that was written.
 //
 // It needs memory for each profile and event of one app at a time. While it
 // works it calls progress, if that is not nil, every million records. An error
@@ -65,7 +67,7 @@ func (s *Store) Check(progress func(*Report)) (*Report, error) {
 			}
 			r.Apps++
 		}
-		return nil
+		return s.checkAudits(snapshot, r)
 	})
 	return r, err
 }

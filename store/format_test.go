@@ -37,6 +37,7 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-writer-app", writerAppKey(nil, 3))
 	line("key-writer-day", writerDayKey(nil, 3, 20522))
 	line("key-uncounted", uncountedKey(5))
+	line("key-audit", auditKey(nil, 3, 7))
 	line("hit", appendHit(nil, &h))
 	line("state", sampleState().appendTo(nil))
 	line("set", (&setChange{add: newBitmap(1, 5, 65535), drop: newBitmap(2)}).appendTo(nil))
@@ -45,6 +46,13 @@ func TestFormatIsGolden(t *testing.T) {
 	line("definition", appendDefinition(nil, definition{name: "plan", typ: spoor.TypeInt, since: 5, source: spoor.DoorREST}))
 	line("writer-app", putUint(a.appendTo(appendHeader(nil)), writerCounted, 12))
 	line("uncounted", sampleUncounted())
+	access := spoor.Access{At: 1773144000000, Actor: "crm", Role: spoor.RoleRead, App: 3, Action: "users.read", Subjects: 1, Ref: "0a0b", Complete: true}
+	entry := appendAccess(nil, &access, 3)
+	seal := sum{9}.next(auditKey(nil, 3, 7), entry)
+	line("access", putBytes(entry, auditSum, seal[:]))
+	access = spoor.Access{At: 5, Actor: spoor.ActorRetention, App: 4, AppName: "gone", Action: "apps.end", Complete: true}
+	line("access-elsewhere", appendAccess(nil, &access, 0))
+	line("chain", (&chain{removed: link{2, sum{1}}, newest: link{7, sum{2}}}).appendTo(nil))
 	secret := salt{1, 2, 3}
 	ident := secret.ident(spoor.LookupEmail, " A@b.Example ")
 	line("ident-hash", ident[:])

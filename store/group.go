@@ -26,8 +26,9 @@ type group struct {
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
-	final    bool  // write all counts, put nothing off
-	err      error // a read failed: the group cannot be trusted
+	chains   map[spoor.AppID]*chain // audit logs that this group adds to
+	final    bool                   // write all counts, put nothing off
+	err      error                  // a read failed: the group cannot be trusted
 }
 
 type eventRef struct {
@@ -188,6 +189,7 @@ func (g *group) flush() error {
 	for _, a := range g.apps {
 		g.flushSets(a)
 	}
+	g.flushChains()
 	g.settleCounts()
 	g.days, g.apps = g.days[:0], g.apps[:0]
 	return g.err

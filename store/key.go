@@ -26,12 +26,13 @@ const (
 	prefixReceipt   = 'R' // receipts of removals
 	prefixUncounted = 'U' // hits of a group whose counts were put off
 	prefixWriter    = 'W' // the writer's own counters
+	prefixAudit     = 'X' // who read, exported, changed or erased what
 )
 
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
-	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixWriter,
+	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixWriter, prefixAudit,
 }
 
 const (
@@ -159,6 +160,13 @@ func countDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 func activityDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixActivity, app), day)
 }
+
+// auditKey is an entry of an audit log; number 0 is the record of its ends.
+func auditKey(dst []byte, app spoor.AppID, number uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixAudit, app), number)
+}
+
+const auditKeyBytes = 1 + 4 + 8
 
 func hitDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixHit, app), day)

@@ -38,7 +38,8 @@ type writer struct {
 	days     int                           // day states in memory, over all apps
 	receipts map[receiptRef]*storedReceipt // of removals that go on
 	waiting  []waitingDay
-	stale    bool // memory is not what the store holds; see reset
+	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
+	stale    bool                   // memory is not what the store holds; see reset
 	scratch  []byte
 	spent    []*request
 }
@@ -418,7 +419,7 @@ func (w *writer) recall() error {
 	w.apps = map[spoor.AppID]*appState{}
 	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
 	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
-	w.days, w.waiting = 0, nil
+	w.days, w.waiting, w.chains = 0, nil, nil
 	w.receipts = map[receiptRef]*storedReceipt{}
 	return w.recount()
 }

@@ -87,7 +87,7 @@ func (c *checkCommand) Run() error {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("%d apps, %d days, %d profiles, %d hits checked in %s\n", report.Apps, report.Days, report.Profiles, report.Hits, time.Since(began).Round(time.Millisecond))
+	fmt.Printf("%d apps, %d days, %d profiles, %d hits, %d audit entries checked in %s\n", report.Apps, report.Days, report.Profiles, report.Hits, report.Entries, time.Since(began).Round(time.Millisecond))
 	for _, p := range report.Problems {
 		fmt.Println("  " + p)
 	}

@@ -40,6 +40,7 @@ type commandLine struct {
 	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
 	Person     personCommand     `cmd:"" help:"A person's rights: export, restrict, object, hold."`
 	Erase      eraseCommand      `cmd:"" help:"Remove persons with everything that is known of them, and wait until no byte is left."`
+	Audit      auditCommand      `cmd:"" help:"Show who read, exported, changed or erased what, and verify that nothing was altered."`
 	Explain    explainCommand    `cmd:"" help:"Say what keeps a profile, and its planned deletion."`
 	Scan       scanCommand       `cmd:"" help:"Search every file of a data directory for texts, blocks decompressed: the proof that something is gone."`
 	Receipts   receiptsCommand   `cmd:"" help:"List what was erased, swept, dropped and terminated: when, how much, and since when no byte is left."`

@@ -79,6 +79,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	count("api_limited_total", "Requests answered 429.", float64(q.Limited))
 	count("api_failed_total", "Requests answered 5xx.", float64(q.Failed))
 	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
+	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.sweeper.Figures().AuditMissed))
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
 	gauge("api_streams", "Exports and tails that are open.", float64(q.Streams))
 	gauge("api_connections", "Open connections of the read side.", float64(q.Connections))

@@ -119,13 +119,26 @@ func (c *sweepCommand) sweep(st *store.Store, now func() time.Time) error {
 		return c.plan(st, s, now)
 	}
 	r, err := s.Sweep(ctx, c.Full, true)
-	if err != nil {
+	if err = errors.Join(err, enterSweep(st, now(), &r, err == nil)); err != nil {
 		return err
 	}
 	for _, a := range r.Apps {
 		printSwept(a.App, a.Day.String(), a.Profiles, a.Hits, a.Aged.Hits)
 	}
 	fmt.Printf("%d partitions rewritten, %d wait; %d bytes freed; %s\n", r.Reclaimed.Partitions, r.Reclaimed.Pending, r.Reclaimed.Bytes, r.Took.Round(time.Millisecond))
+	return nil
+}
+
+// enterSweep enters who asked for a sweep, as a running server does. What went
+// of each app is entered by the Sweeper.
+func enterSweep(st *store.Store, at time.Time, r *spoor.Sweep, complete bool) error {
+	a := spoor.Access{At: at.UnixMilli(), Actor: spoor.ActorOperator, Role: spoor.RoleAdmin, Action: "sweep", Complete: complete}
+	for _, part := range r.Apps {
+		a.Subjects += int(part.Profiles)
+	}
+	if err := st.Audit(a); err != nil {
+		return fmt.Errorf("cannot enter the sweep in the audit log: %w; check the disk", err)
+	}
 	return nil
 }
 
