@@ -32,6 +32,7 @@ type fakeStore struct {
 	panics   bool
 	tailEnds bool // tails are closed from the start
 	edits    []spoor.Edit
+	objected map[string]bool // kind and text
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log
@@ -153,6 +154,19 @@ func (f *fakeStore) SetRight(app spoor.AppID, n spoor.Number, right spoor.Right,
 		}
 	}
 	return p, nil
+}
+
+func (f *fakeStore) Object(_ spoor.AppID, text string, by []spoor.Lookup, on bool) (bool, error) {
+	if f.objected == nil {
+		f.objected = map[string]bool{fmt.Sprint(spoor.LookupEmail, " known@x.example"): true}
+	}
+	changed := false
+	for _, kind := range by {
+		key := fmt.Sprint(kind, " ", text)
+		changed = changed || f.objected[key] != on
+		f.objected[key] = on
+	}
+	return changed, nil
 }
 
 func (f *fakeStore) Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) error {

@@ -1,6 +1,8 @@
 package query
 
 import (
+	"strings"
+
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
 )
@@ -68,3 +70,37 @@ func writeRights(w *jsonWriter, p *spoor.Profile) {
 	w.time("objected_at", p.Rights.Objected)
 	w.textOrNull("held_until", lastDay(p.Rights.Held))
 }
+
+// objection changes the objection of somebody of whom no profile stands: {"who"}
+// is a cookie or device id, a user id, an e-mail address or a phone number.
+func (c *call) objection(on bool) error {
+	var in struct{ Who string }
+	if err := c.readJSON(&in); err != nil {
+		return err
+	}
+	if in.Who == "" || !plainText(in.Who) {
+		return fieldError("who", "Give a cookie or device id, a user id, an e-mail address or a phone number.")
+	}
+	by := []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID}
+	if strings.Contains(in.Who, "@") {
+		by = append(by, spoor.LookupEmail)
+	}
+	if strings.Trim(in.Who, "+-() 0123456789") == "" {
+		by = append(by, spoor.LookupPhone)
+	}
+	changed, err := c.s.opt.Store.Object(c.app.ID, in.Who, by, on)
+	if err != nil {
+		return err
+	}
+	if !changed && !on {
+		return errNotFound
+	}
+	if c.changed = changed; changed {
+		c.subjects = 1
+	}
+	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+func (c *call) addObjection() error  { return c.objection(true) }
+func (c *call) liftObjection() error { return c.objection(false) }

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"fmt"
 	"strings"
 	"testing"
 
@@ -43,6 +44,15 @@ func TestRightsOverHTTP(t *testing.T) {
 	f("DELETE", one+"restriction/", "shop-write", "", 200, `"restricted_until":null`)
 	f("POST", "/api/public/users-by-id/nobody/hold/", "shop-admin", "", 404)
 	f("POST", one+"hold/", "other-admin", "", 404)
+	f("POST", "/api/public/objections/", "shop-read", `{"who":"b@x.example"}`, 403)
+	f("POST", "/api/public/objections/", "shop-write", `{}`, 400, "Give a cookie")
+	f("DELETE", "/api/public/objections/", "shop-write", `{"who":"b@x.example"}`, 404)
+	f("POST", "/api/public/objections/", "shop-write", `{"who":"b@x.example"}`, 204)
+	f("DELETE", "/api/public/objections/", "shop-write", `{"who":"b@x.example"}`, 204)
+	f("POST", "/api/public/objections/", "shop-write", `{"who":"+48 600"}`, 204)
+	if !ts.store.objected[fmt.Sprint(spoor.LookupPhone, " +48 600")] || ts.store.objected[fmt.Sprint(spoor.LookupEmail, " +48 600")] {
+		t.Errorf("objected: %v", ts.store.objected)
+	}
 	seen := map[string]int{}
 	for _, a := range ts.audited() {
 		if seen[a.Action]++; a.Ref != "" && a.Ref != ts.reference(1, p.ID) {

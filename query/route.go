@@ -49,6 +49,8 @@ func routes() []route {
 		{"GET", "/api/public/users/", scopeApp, read, "users.list", (*call).listUsers},
 		{"POST", "/api/public/users/", scopeApp, write, "users.create", (*call).createUser},
 		{"POST", "/api/public/users/update_or_create/", scopeApp, write, "users.update_or_create", (*call).updateOrCreateUser},
+		{"POST", "/api/public/objections/", scopeApp, write, "objections.add", (*call).addObjection},
+		{"DELETE", "/api/public/objections/", scopeApp, write, "objections.lift", (*call).liftObjection},
 		{"GET", "/api/public/users/search/", scopeApp, read, "users.search", (*call).searchUsers},
 	}
 	for _, one := range []string{"/api/public/users/:id/", "/api/public/users-by-id/:custom_id/"} {

@@ -85,6 +85,7 @@ var bodies = map[string]string{
 	"users.create": `{"email":"new@example.com"}`, "users.update_or_create": `{"user_id":"ada"}`,
 	"users.set_attribute": `{"attribute":"a","value":1}`, "users.remove_attribute": `{"attribute":"a"}`,
 	"users.set_attributes": `{"a":1}`, "users.update": `{"a":1}`, "apps.create": `{"name":"fresh"}`,
+	"objections.add": `{"who":"a@x.example"}`, "objections.lift": `{"who":"known@x.example"}`,
 	"apps.tokens.create": `{"name":"n","role":"read"}`,
 }
 

@@ -32,6 +32,9 @@ type Store interface {
 	// SetRight grants a right to a person until the end of a day, or takes it
 	// back with day 0. It fails with spoor.ErrNoProfile.
 	SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day) (*spoor.Profile, error)
+	// Object makes hits be refused that name somebody by any of the identifiers,
+	// or no more, and tells whether that changed anything.
+	Object(app spoor.AppID, text string, by []spoor.Lookup, on bool) (changed bool, err error)
 	// Receipts walks the receipts of an app; with 0 those of apps that are gone.
 	Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) error
 	// Tail gives hits as they are stored, and drops some when the reader is

@@ -232,26 +232,8 @@ func (g *group) noteObjection(a *appState, s *state) error {
 // group of its own: the entries are read from disk.
 func (g *group) bar(a *appState, s *state, change func(*barrier)) error {
 	note := func(kind spoor.Lookup, text string) error {
-		if compared(kind, text) == "" {
-			return nil
-		}
-		id := a.salt.ident(kind, text)
-		key := erasedKey(nil, a.app.ID, kind, id)
-		var b barrier
-		err := get(g.w.db, key, func(value []byte) (err error) {
-			b, err = readBarrier(value)
-			return err
-		})
-		if err != nil {
-			return err
-		}
-		if change(&b); b == (barrier{}) {
-			g.remove(key)
-			return nil
-		}
-		g.w.erased.add(id)
-		g.set(key, b.appendTo(nil))
-		return nil
+		_, err := g.barOne(a, kind, text, change)
+		return err
 	}
 	for _, e := range s.elems {
 		if e.present {
@@ -261,6 +243,34 @@ func (g *group) bar(a *appState, s *state, change func(*barrier)) error {
 		}
 	}
 	return errors.Join(note(spoor.LookupUserID, s.text(spoor.AttrUserID)), note(spoor.LookupEmail, s.text(spoor.AttrEmail)), note(spoor.LookupPhone, s.text(spoor.AttrPhone)))
+}
+
+// barOne changes the ledger's entry of one identifier.
+func (g *group) barOne(a *appState, kind spoor.Lookup, text string, change func(*barrier)) (changed bool, err error) {
+	if compared(kind, text) == "" {
+		return false, nil
+	}
+	id := a.salt.ident(kind, text)
+	key := erasedKey(nil, a.app.ID, kind, id)
+	var b barrier
+	err = get(g.w.db, key, func(value []byte) (err error) {
+		b, err = readBarrier(value)
+		return err
+	})
+	if err != nil {
+		return false, err
+	}
+	before := b
+	switch change(&b); b {
+	case before:
+		return false, nil
+	case barrier{}:
+		g.remove(key)
+	default:
+		g.w.erased.add(id)
+		g.set(key, b.appendTo(nil))
+	}
+	return true, nil
 }
 
 // barred says why a hit is refused: it is of somebody who was erased after it

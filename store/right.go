@@ -37,6 +37,32 @@ func (s *Store) SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	return p, err
 }
 
+// Object makes hits be refused that name somebody by any of the identifiers, or
+// no more, and tells whether that changed anything. It is for whom no profile
+// stands: nobody was seen yet, or the person was erased. It returns once that is
+// on disk.
+func (s *Store) Object(app spoor.AppID, text string, by []spoor.Lookup, on bool) (changed bool, err error) {
+	at := s.opts.Now().UnixMilli()
+	if !on {
+		at = 0
+	}
+	err = s.alone(func(g *group) error {
+		a, err := g.w.app(app)
+		if err != nil || a == nil {
+			return err
+		}
+		for _, kind := range by {
+			one, err := g.barOne(a, kind, text, func(b *barrier) { b.objected = at })
+			if err != nil {
+				return err
+			}
+			changed = changed || one
+		}
+		return nil
+	})
+	return changed, err
+}
+
 // setRight runs in a group of its own, because it reads hits from disk.
 func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day, at int64) (*spoor.Profile, error) {
 	a, err := g.w.app(app)

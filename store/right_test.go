@@ -185,6 +185,25 @@ func TestObject(t *testing.T) {
 	w.erase(n)
 	refused(spoor.ReasonObject)
 	check(t, w.s)
+	by := []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID, spoor.LookupEmail}
+	for _, who := range []string{"cookie", "person", "PERSON@x.example"} {
+		if changed, err := w.s.Object(w.app.ID, who, by, false); err != nil || !changed {
+			t.Errorf("taking it back for %s: %t, %v", who, changed, err)
+		}
+	}
+	if changed, err := w.s.Object(w.app.ID, "cookie", by, false); err != nil || changed {
+		t.Errorf("taking it back again: %t, %v", changed, err)
+	}
+	refused("")
+	if h := w.say("cookie", "", w.c.Now().Add(-time.Hour)); h.Reason != spoor.ReasonErased {
+		t.Errorf("what was erased comes back: %v %q", h.Outcome, h.Reason)
+	}
+	if changed, err := w.s.Object(w.app.ID, "never seen", by, true); err != nil || !changed {
+		t.Errorf("an objection of somebody new: %t, %v", changed, err)
+	}
+	if h := w.say("never seen", "", w.c.Now()); h.Reason != spoor.ReasonObject {
+		t.Errorf("somebody new who objected: %v %q", h.Outcome, h.Reason)
+	}
 }
 
 // Goal: what a hold keeps is not erased and not swept until its day has ended.

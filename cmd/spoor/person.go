@@ -79,7 +79,30 @@ type personObject struct {
 	Withdraw bool `help:"Take the objection back."`
 }
 
-func (c *personObject) Run() error { return c.change(spoor.RightObject, "", c.Withdraw) }
+// Run also takes somebody whom the app does not know: never seen, or erased.
+func (c *personObject) Run() error {
+	cl := newClient(c.Data)
+	ids, err := findAll(cl, c.App, c.Who)
+	if err != nil {
+		return err
+	}
+	if len(ids) > 0 {
+		return c.change(spoor.RightObject, "", c.Withdraw)
+	}
+	path, body := "/api/public/objections/?app="+url.QueryEscape(c.App), map[string]string{"who": c.Who}
+	if !c.Withdraw {
+		if err := cl.call("POST", path, body, nil); err != nil {
+			return err
+		}
+		fmt.Printf("app %s has no profile of that name; hits that name it are refused from now on\n", c.App)
+		return nil
+	}
+	if err := cl.call("DELETE", path, body, nil); err != nil {
+		return fmt.Errorf("app %s has no profile and no objection %q; give a cookie, user id, e-mail address or phone number", c.App, c.Who)
+	}
+	fmt.Printf("app %s has no profile of that name; hits that name it are taken again\n", c.App)
+	return nil
+}
 
 type personHold struct {
 	who   `embed:""`
