@@ -6,8 +6,10 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
@@ -37,12 +39,19 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-writer-app", writerAppKey(nil, 3))
 	line("key-writer-day", writerDayKey(nil, 3, 20522))
 	line("key-uncounted", uncountedKey(5))
+	line("key-receipt", receiptKey(nil, 3, 7))
+	line("key-notice", noticeKey(nil, 3, 7))
+	line("key-erased", erasedKey(nil, 3, spoor.LookupKey, id))
+	line("key-journal", journalKey(nil, 3, 7))
 	line("key-audit", auditKey(nil, 3, 7))
 	line("hit", appendHit(nil, &h))
 	line("state", sampleState().appendTo(nil))
 	line("set", (&setChange{add: newBitmap(1, 5, 65535), drop: newBitmap(2)}).appendTo(nil))
 	line("counts", (&counts{text: "/a", hits: 3, views: 2, events: 1, visits: 1}).appendTo(nil))
 	line("account", (&account{stored: 5, swept: 1, erased: 2, bots: 1, late: 1, views: 3, events: 1, visits: 2, bytes: 900, counted: 12}).appendTo(nil))
+	line("account-of-old", (&account{stored: 5, swept: 5, bytes: 900, counted: 12, sealed: true, dropped: 1 << spoor.KindForm, again: 1 << spoor.KindPage, bare: true}).appendTo(nil))
+	line("journal", (&journal{at: 5, erased: true, gone: []former{{number: 9, days: []spoor.Day{3, 5}}}, sizes: []daySize{{3, 400}}, days: []spoor.Day{1}, receipt: 7, cleaned: true}).appendTo(nil))
+	line("barrier", barrier{erased: 5, objected: 6}.appendTo(nil))
 	line("definition", appendDefinition(nil, definition{name: "plan", typ: spoor.TypeInt, since: 5, source: spoor.DoorREST}))
 	line("writer-app", putUint(a.appendTo(appendHeader(nil)), writerCounted, 12))
 	line("uncounted", sampleUncounted())
@@ -82,10 +91,7 @@ func TestFormatIsGolden(t *testing.T) {
 func TestOpensFormerStore(t *testing.T) {
 	kept := filepath.Join("testdata", "store-v1")
 	c := newClock()
-	if *update {
-		if err := os.RemoveAll(kept); err != nil {
-			t.Fatal(err)
-		}
+	if _, err := os.Stat(kept); *update && err != nil { // never written again
 		o := testOptions(t, vfs.Default, c)
 		o.Dir, o.MemTableBytes = kept, 64<<10
 		s, err := Open(o)
@@ -131,4 +137,84 @@ func TestOpensFormerStore(t *testing.T) {
 	if err := s.ScanHits(app.ID, 0, 100000, func(*spoor.Hit) error { hits++; return nil }); err != nil || hits != 20 {
 		t.Errorf("%d hits, %v; want 20", hits, err)
 	}
+	// What it did not know is as by default, and what came since works on it.
+	if d := spoor.DefaultSettings(""); app.Settings.BackupDays != d.BackupDays || app.Settings.AuditDays != d.AuditDays || app.Settings.Plan != d.Plan {
+		t.Errorf("settings %+v", app.Settings)
+	}
+	if _, err := s.SetRight(app.ID, n[0], spoor.RightRestrict, spoor.Forever); err != nil {
+		t.Error(err)
+	}
+	check(t, s)
+	if r, err := s.Erase(app.ID, n, "subject"); err != nil || r.Profiles != 1 {
+		t.Errorf("erased %+v, %v", r, err)
+	}
+	check(t, s)
+}
+
+// Goal: so does one that was amid removing, with rights, receipts, notices and an
+// audit log; and what it had begun can be finished.
+func TestOpensFormerStoreOfRemovals(t *testing.T) {
+	kept := filepath.Join("testdata", "store-v1-removals")
+	c := newClock()
+	day := func(w *crowd) spoor.Day { return w.app.Day(newClock().ms()) }
+	if _, err := os.Stat(kept); *update && err != nil { // never written again
+		o := testOptions(t, vfs.Default, c)
+		o.Dir, o.MemTableBytes = kept, 64<<10
+		s := open(t, o)
+		w := &crowd{town: &town{TB: t, c: c, s: s, app: newApp(t, s, "shop", "Europe/Warsaw")}, o: o}
+		var err error
+		if w.app, err = s.UpdateApp(w.app.ID, func(a *spoor.App) error { a.Settings.Webhook = "https://crm.example/"; return nil }); err != nil {
+			t.Fatal(err)
+		}
+		var numbers []spoor.Number
+		for i := range 40 {
+			numbers = append(numbers, w.say(fmt.Sprint("cookie-", i), "", c.Now()).Profile)
+		}
+		w.right(numbers[0], spoor.RightHold, day(w)+500)
+		w.right(numbers[1], spoor.RightRestrict, spoor.Forever)
+		w.right(numbers[2], spoor.RightObject, spoor.Forever)
+		w.erase(numbers[3])
+		w.sealAfter(62)
+		if _, err := s.Remove(w.app.ID, numbers[4:6], 0, nil); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Audit(spoor.Access{At: c.ms(), Actor: "crm", Role: spoor.RoleRead, App: w.app.ID, Action: "users.read", Complete: true}); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		_ = os.Remove(filepath.Join(kept, "spare")) // git keeps no empty folders
+	}
+	dir := t.TempDir()
+	if err := os.CopyFS(dir, os.DirFS(kept)); err != nil {
+		t.Fatal(err)
+	}
+	c.add(63 * 24 * time.Hour)
+	o := testOptions(t, vfs.Default, c)
+	o.Dir = dir
+	s := open(t, o)
+	w := &crowd{town: &town{TB: t, c: c, s: s, app: s.AppByName("shop")}, o: o}
+	check(t, s)
+	var notices, receipts []string
+	if err := s.Notices(w.app.ID, func(n *spoor.Notice) error { notices = append(notices, n.What); return nil }); err != nil || !slices.Equal(notices, []string{"restriction.set", "objection.set", "erased"}) {
+		t.Errorf("notices %q, %v", notices, err)
+	}
+	w.reclaim(true)
+	if err := s.Receipts(w.app.ID, func(r *spoor.Receipt) error {
+		receipts = append(receipts, fmt.Sprint(r.What, r.Profiles, r.Hits, r.Gone != 0))
+		return nil
+	}); err != nil || !slices.Equal(receipts, []string{"erasure1 1 true", "sweep2 2 true"}) {
+		t.Errorf("receipts %q, %v", receipts, err)
+	}
+	if end, err := s.AuditEntries(w.app.ID, 0, func(*spoor.AuditEntry) error { return nil }); err != nil || end.Newest != 1 || end.Broken != "" {
+		t.Errorf("audit %+v, %v", end, err)
+	}
+	if h := w.say("cookie-2", "", c.Now()); h.Reason != spoor.ReasonObject {
+		t.Errorf("who objected: %v %q", h.Outcome, h.Reason)
+	}
+	if r := w.drop(spoor.Aged{Hits: day(w)}); r.Hits != 40-1-2-2 { // erased, swept, kept
+		t.Errorf("dropped %+v", r)
+	}
+	check(t, s)
 }
