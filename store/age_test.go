@@ -62,6 +62,9 @@ func TestDropDays(t *testing.T) {
 				t.Errorf("dropped %+v, want 9 hits", r)
 			}
 			check(t, w.s)
+			if p, err := w.s.Pending(); err != nil || p.Pending != 1 || p.Waiting == 0 || p.Oldest != w.c.ms() {
+				t.Errorf("pending %+v, %v", p, err)
+			}
 			if again := w.drop(spoor.Aged{Hits: old}); again != (spoor.Removal{}) {
 				t.Errorf("dropped again: %+v", again)
 			}
@@ -163,6 +166,9 @@ func TestDropStatistics(t *testing.T) {
 	}
 	w.drop(spoor.Aged{Statistics: day})
 	check(t, w.s)
+	if p, err := w.s.Pending(); err != nil || p.Pending != 1 {
+		t.Errorf("pending %+v, %v", p, err)
+	}
 	if n := w.row(day, otherText); n != 0 {
 		t.Errorf("%d hits are counted still", n)
 	}
