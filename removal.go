@@ -37,6 +37,7 @@ type Verdict struct {
 type Sweep struct {
 	Apps      []AppSweep
 	Reclaimed ReclaimReport
+	Decided   time.Duration // until nobody who went is read any more; the rest of Took gave bytes back
 	Took      time.Duration
 }
 

@@ -300,6 +300,7 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full bool) (r sp
 			s.opts.Log.Info("swept", "app", a.Name, "day", part.Day, "profiles", part.Profiles, "hits", part.Hits, "kept_at_last_look", part.Kept)
 		}
 	}
+	r.Decided = time.Since(began)
 	s.reclaimed = time.Now()
 	if r.Reclaimed, err = s.opts.Store.Reclaim(ctx, full); err != nil {
 		return r, fmt.Errorf("cannot give the bytes of removed profiles back: %w", err)
