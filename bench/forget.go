@@ -31,10 +31,13 @@ type forgetPlan struct {
 	say       io.Writer     // progress
 }
 
+// fullForgetPlan is that of the flag. Few profiles are for a quick look, so the
+// load is short then, and says little.
 func fullForgetPlan(profiles int) forgetPlan {
+	leg := min(max(time.Duration(profiles)*8*time.Microsecond, time.Second/2), 8*time.Second)
 	return forgetPlan{
 		profiles: profiles, salt: 20260304, idle: 60, buildDays: 76, month: 30, rounds: roundsOfRun,
-		leg: 8 * time.Second, pause: time.Second, say: os.Stderr,
+		leg: leg, pause: leg / 8, say: os.Stderr,
 	}
 }
 
