@@ -6,6 +6,7 @@
 //	go run ./bench -only model        one of them
 //	go run ./bench -long              batches for a minute, five minutes to see memory grow
 //	go run ./bench -cpuprofile FILE   where the server's time goes
+//	go run ./bench -forget            sweeping and erasing, in simulated months; twenty minutes
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
 //
 // It prints the machine, rates, latencies, CPU, memory and disk as Markdown.
@@ -30,6 +31,21 @@
 // the ledger is one byte an event. After the run the stopped store is read:
 // what was acknowledged must be there once, nothing else may be, and the
 // store's own check must find nothing. Anything else makes bench fail.
+//
+// # Forgetting
+//
+// -forget measures store and retention in this process, without HTTP, in simulated
+// time: visitors of the model's mix live for some months, each midnight days are
+// sealed and who is due is swept. The same month is lived once more in a copy of
+// the store where nobody falls due; what sweeping writes is the difference of the
+// bytes that Pebble wrote (Stats.WrittenBytes), what it frees the difference of
+// the tables. Sealing happens in both. Under load writers of batches come at half
+// of what they reach in a closed loop, and latency counts from the planned time
+// of a Write. Build it with CGO_ENABLED=0, as spoor is built: else caches lie
+// outside of what the collector's limit covers.
+//
+//	CGO_ENABLED=0 go run ./bench -forget
+//	CGO_ENABLED=0 go run ./bench -forget -profiles 20000    in a minute or two
 //
 // # Caveats
 //

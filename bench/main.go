@@ -20,6 +20,8 @@ type options struct {
 	long                 bool
 	dir                  string
 	cpuProfile           string
+	forget               bool
+	profiles             int
 }
 
 func main() {
@@ -52,6 +54,8 @@ func readFlags() options {
 	flag.BoolVar(&o.long, "long", false, "batches for a minute, and five minutes to see whether memory grows")
 	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
+	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
+	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget: profiles in the store")
 	flag.Parse()
 	return o
 }
@@ -63,6 +67,9 @@ func (o options) validate() error {
 	}
 	if limit := 1 << streamBits; o.connections < 1 || o.connections > limit {
 		errs = append(errs, fmt.Errorf("-connections is %d; it must be from 1 to %d", o.connections, limit))
+	}
+	if o.profiles < profilesMin || o.profiles > 100_000_000 {
+		errs = append(errs, fmt.Errorf("-profiles is %d; it must be from %d to 100000000", o.profiles, profilesMin))
 	}
 	if flag.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
@@ -105,6 +112,9 @@ func measure(o options) (err error) {
 	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
 	if b.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
+	}
+	if o.forget {
+		return b.forgetAndReport()
 	}
 	if o.cpuProfile != "" {
 		return b.profile(o.cpuProfile)

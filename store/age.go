@@ -96,11 +96,10 @@ func (s *Store) dropDay(app spoor.AppID, day spoor.Day, keep []former, run uint6
 		if err != nil || a == nil {
 			return err
 		}
-		d, err := g.day(a, day)
-		if err != nil || !d.account.sealed {
+		c, err := g.account(a, day)
+		if err != nil || !c.sealed {
 			return err
 		}
-		c := &d.account
 		present := c.stored - c.swept - c.erased
 		from, end := hitDayKey(nil, app, day), after(hitDayKey(nil, app, day))
 		left := int64(0)
@@ -189,11 +188,11 @@ func (s *Store) dropKind(ctx context.Context, app spoor.AppID, day spoor.Day, ki
 		if err != nil || a == nil {
 			return err
 		}
-		d, err := g.day(a, day)
+		c, err := g.account(a, day)
 		if err == nil {
-			d.account.dropped |= 1 << kind
-			if d.account.again &^= 1 << kind; kept {
-				d.account.again |= 1 << kind
+			c.dropped |= 1 << kind
+			if c.again &^= 1 << kind; kept {
+				c.again |= 1 << kind
 			}
 		}
 		return err
@@ -228,11 +227,11 @@ func (g *group) dropHits(app spoor.AppID, day spoor.Day, keys [][]byte, run uint
 	if sum.Hits == 0 {
 		return sum, nil
 	}
-	d, err := g.day(a, day)
+	c, err := g.account(a, day)
 	if err != nil {
 		return sum, err
 	}
-	d.account.swept += sum.Hits
+	c.swept += sum.Hits
 	return sum, g.dropped(a, day, run, at, &sum)
 }
 
@@ -244,14 +243,15 @@ func (s *Store) dropStatistics(app spoor.AppID, day spoor.Day) error {
 		if err != nil || a == nil {
 			return err
 		}
-		d, err := g.day(a, day)
-		if err != nil || !d.account.sealed {
+		c, err := g.account(a, day)
+		if err != nil || !c.sealed {
 			return err
 		}
-		c := &d.account
 		c.bare, c.views, c.events, c.visits = true, 0, 0, 0
-		for kind := range d.seen {
-			d.seen[kind].Clear()
+		if d := a.days[day]; d != nil {
+			for kind := range d.seen {
+				d.seen[kind].Clear()
+			}
 		}
 		for _, sp := range []keySpan{spanOf(countDayKey(nil, app, day)), spanOf(activityDayKey(nil, app, day))} {
 			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {

@@ -237,6 +237,7 @@ func (g *group) forgetApp(id spoor.AppID) {
 	maps.DeleteFunc(g.profiles, func(ref profileRef, _ *pending) bool { return ref.app == id })
 	g.days = slices.DeleteFunc(g.days, func(d touchedDay) bool { return d.app.app.ID == id })
 	g.w.waiting = slices.DeleteFunc(g.w.waiting, func(d waitingDay) bool { return d.app.app.ID == id })
+	maps.DeleteFunc(g.accounts, func(at partition, _ *finishedDay) bool { return at.app == id })
 	maps.DeleteFunc(g.w.receipts, func(ref receiptRef, _ *storedReceipt) bool { return ref.app == id })
 	g.apps = slices.DeleteFunc(g.apps, func(a *appState) bool { return a.app.ID == id })
 	delete(g.chains, id)

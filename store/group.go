@@ -2,6 +2,7 @@ package store
 
 import (
 	"encoding/binary"
+	"fmt"
 	"net/netip"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -26,9 +27,10 @@ type group struct {
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
-	chains   map[spoor.AppID]*chain // audit logs that this group adds to
-	final    bool                   // write all counts, put nothing off
-	err      error                  // a read failed: the group cannot be trusted
+	accounts map[partition]*finishedDay // days that are not in memory
+	chains   map[spoor.AppID]*chain     // audit logs that this group adds to
+	final    bool                       // write all counts, put nothing off
+	err      error                      // a read failed: the group cannot be trusted
 }
 
 type eventRef struct {
@@ -157,6 +159,37 @@ func (g *group) day(a *appState, day spoor.Day) (*dayState, error) {
 	return d, err
 }
 
+// finishedDay is the account of a day, as the group changes it and as it was.
+type finishedDay struct{ account, before account }
+
+// account is that of a finished day, to be changed; its bitmaps are read only for
+// days that are in memory anyway. A day that is not finished must be changed by
+// day, of which this group makes no other use.
+func (g *group) account(a *appState, day spoor.Day) (*account, error) {
+	if a.days[day] != nil {
+		d, err := g.day(a, day)
+		return &d.account, err
+	}
+	at := partition{a.app.ID, day}
+	if d := g.accounts[at]; d != nil {
+		return &d.account, nil
+	}
+	d := new(finishedDay)
+	err := get(g.w.db, writerDayKey(nil, a.app.ID, day), func(value []byte) (err error) {
+		d.account, err = readAccount(value)
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("cannot load the account of %s of app %d: %w", day, a.app.ID, err)
+	}
+	if g.accounts == nil {
+		g.accounts = map[partition]*finishedDay{}
+	}
+	d.before = d.account
+	g.accounts[at] = d
+	return &d.account, nil
+}
+
 // member changes one of the app's sets of profiles.
 func (g *group) member(a *appState, set int, n spoor.Number, in bool) {
 	g.touchApp(a)
@@ -190,6 +223,13 @@ func (g *group) flush() error {
 		g.flushSets(a)
 	}
 	g.flushChains()
+	for at, d := range g.accounts {
+		if d.account != d.before {
+			w.scratch = d.account.appendTo(w.scratch[:0])
+			g.set(writerDayKey(nil, at.app, at.day), w.scratch)
+		}
+	}
+	clear(g.accounts)
 	g.settleCounts()
 	g.days, g.apps = g.days[:0], g.apps[:0]
 	return g.err

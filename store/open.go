@@ -96,7 +96,8 @@ type Store struct {
 	stop  chan struct{} // closed by Close
 	lost  mark
 
-	reclaiming sync.Mutex // one owner of work on stretches of keys
+	reclaiming sync.Mutex                    // one owner of work on stretches of keys
+	big        atomic.Pointer[[]spoor.AppID] // by number; see tableEnd
 }
 
 const (
@@ -203,6 +204,7 @@ func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
 		o.Levels[i].BlockSize = 32 << 10
 		o.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
 	}
+	o.Experimental.SpanPolicyFunc = s.tableEnd
 	listener := pebble.EventListener{
 		BackgroundError: s.space.backgroundError,
 		DataCorruption: func(i pebble.DataCorruptionInfo) {
@@ -254,6 +256,7 @@ func (s *Store) openDB(readOnly bool) error {
 		var d *directory
 		if d, err = readApps(db); err == nil {
 			s.apps.Store(d)
+			err = s.measureApps(db)
 		}
 	}
 	if err != nil {

@@ -476,6 +476,7 @@ type Stats struct {
 	QueueRequests             int
 	DiskFreeBytes             int64 // 0 if the file system cannot tell
 	DiskBytes                 int64 // taken by Pebble's files
+	WrittenBytes              int64 // since the store was opened: to logs and by flushes, compactions and ingests
 	LostHits, LostGroups      int64 // missing at the last open although acknowledged
 	Corruptions, WriteStalls  int64
 	FiltersReady              bool
@@ -495,7 +496,10 @@ func (s *Store) Stats() Stats {
 	}
 	// Without a database there is nothing to add.
 	_ = s.view(func(db *pebble.DB) error {
-		st.DiskBytes = int64(db.Metrics().DiskSpaceUsage())
+		m := db.Metrics()
+		st.DiskBytes = int64(m.DiskSpaceUsage())
+		total := m.Total() // its flushes include logs and ingests
+		st.WrittenBytes = int64(total.TableBytesFlushed + total.TableBytesCompacted)
 		return nil
 	})
 	return st

@@ -119,7 +119,7 @@ func (s *Store) reclaim(ctx context.Context, db *pebble.DB, entries []entry, ful
 	}
 	spans = append(spans, profiles...)
 	slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
-	if err := clean(ctx, db, spans); err != nil {
+	if err := s.clean(ctx, db, spans); err != nil {
 		return err
 	}
 	if err := s.finish(swept, due); err != nil {
@@ -215,8 +215,32 @@ func (s *Store) coverHits(ctx context.Context, db *pebble.DB, entries []entry) e
 	return nil
 }
 
-func (s *Store) ingestTombstones(ctx context.Context, db *pebble.DB, spans []keySpan) (err error) {
-	path := s.path("tombstones.sst")
+// ingestTombstones makes tables of range tombstones and ingests them at once. One
+// table that spans all days would pull all of them into each compaction, so a day
+// of an app with much data has its own.
+func (s *Store) ingestTombstones(ctx context.Context, db *pebble.DB, spans []keySpan) error {
+	var paths []string
+	for len(spans) > 0 {
+		n := 1
+		for n < len(spans) && !s.apart(spans[n-1].from, spans[n].from) {
+			n++
+		}
+		path := s.path(fmt.Sprintf("tombstones-%d.sst", len(paths)))
+		if err := s.writeTombstones(db, path, spans[:n]); err != nil {
+			return err
+		}
+		paths, spans = append(paths, path), spans[n:]
+	}
+	return db.Ingest(ctx, paths)
+}
+
+// apart reports whether the hits of two keys lie in tables of their own.
+func (s *Store) apart(a, b []byte) bool {
+	const day = 1 + 4 + 4
+	return !slices.Equal(a[:day], b[:day]) && (s.isBig(spoor.AppID(be32(a[1:]))) || s.isBig(spoor.AppID(be32(b[1:]))))
+}
+
+func (s *Store) writeTombstones(db *pebble.DB, path string, spans []keySpan) (err error) {
 	f, err := s.opts.FS.Create(path, vfs.WriteCategoryUnspecified)
 	if err != nil {
 		return err
@@ -234,10 +258,7 @@ func (s *Store) ingestTombstones(ctx context.Context, db *pebble.DB, spans []key
 			return errors.Join(err, w.Close())
 		}
 	}
-	if err := w.Close(); err != nil {
-		return err
-	}
-	return db.Ingest(ctx, []string{path})
+	return w.Close()
 }
 
 // garbage is what lies in a day of an app that is removed.
@@ -331,10 +352,6 @@ func askedSpans(entries []entry) (spans []keySpan) {
 // records stands for a day in which profiles and what leads to them lie.
 const records spoor.Day = math.MinInt32
 
-// profileBlock is how many profiles are looked at together: about what a block
-// of a table or a few hold.
-const profileBlock = 1024
-
 // recordSpans are the stretches of profiles and of what leads to them. Where the
 // records of an app are due, that is all of it; else the blocks of profiles of
 // which much went since the last time.
@@ -392,7 +409,7 @@ func joined(spans []keySpan) (out []keySpan) {
 // clean compacts stretches until none of the tombstones that are there now is
 // left over them, and no table with bytes outside of its bounds. What is written
 // meanwhile may bring its own.
-func clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
+func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
 	if len(spans) == 0 {
 		return nil
 	}
@@ -403,25 +420,52 @@ func clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
 	if err != nil {
 		return err
 	}
-	for _, sp := range spans {
-		for try := 0; ; try++ {
+	left := spans
+	for try := 0; len(left) > 0; try++ {
+		if try > cleanTries {
+			return errors.New("cannot get rid of tombstones: an export may hold the old state; it is tried again")
+		}
+		var dirty []keySpan
+		var inside [][]byte
+		for _, sp := range left {
 			if err := ctx.Err(); err != nil {
 				return err
 			}
 			if err := db.Compact(ctx, sp.from, sp.to, false); err != nil {
 				return fmt.Errorf("cannot compact: %w", err)
 			}
-			dirty, err := holdsTombstones(db, sp, newest)
+			keys, err := dirtyTables(db, sp, newest)
 			if err != nil {
 				return err
 			}
-			if !dirty {
-				break
-			}
-			if try == cleanTries {
-				return errors.New("cannot get rid of tombstones: an export may hold the old state; it is tried again")
+			if len(keys) > 0 {
+				dirty, inside = append(dirty, sp), append(inside, keys...)
 			}
 		}
+		if left = dirty; len(left) == 0 {
+			return nil
+		}
+		if err := s.stir(db, inside); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stir makes the next compaction rewrite tables which it would leave alone, or
+// move down as they are: it removes a key inside each that was never there.
+func (s *Store) stir(db *pebble.DB, keys [][]byte) error {
+	err := s.bulk(func(g *group) error {
+		for _, key := range keys {
+			g.remove(key)
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	if err := db.Flush(); err != nil {
+		return fmt.Errorf("cannot flush the store: %w", err)
 	}
 	return nil
 }
@@ -440,19 +484,31 @@ func newestSequence(db *pebble.DB) (newest uint64, err error) {
 	return newest, nil
 }
 
-func holdsTombstones(db *pebble.DB, sp keySpan, newest uint64) (bool, error) {
+// neverWritten is a length that no key has.
+const neverWritten = 64
+
+// dirtyTables lists a key inside a stretch and each table over it that holds
+// tombstones of before, or bytes outside of its bounds. None of the keys was ever
+// written.
+func dirtyTables(db *pebble.DB, sp keySpan, newest uint64) (inside [][]byte, err error) {
 	levels, err := db.SSTables(pebble.WithKeyRangeFilter(sp.from, sp.to), pebble.WithProperties())
 	if err != nil {
-		return false, fmt.Errorf("cannot list the tables of the store: %w", err)
+		return nil, fmt.Errorf("cannot list the tables of the store: %w", err)
 	}
 	for _, level := range levels {
 		for _, t := range level {
-			if uint64(t.SmallestSeqNum) <= newest && (t.Virtual || t.Properties.NumDeletions > 0) {
-				return true, nil
+			first, last := t.Smallest.UserKey, t.Largest.UserKey
+			besides := slices.Compare(first, sp.to) >= 0 || slices.Compare(last, sp.from) < 0 || t.Largest.IsExclusiveSentinel() && slices.Equal(last, sp.from)
+			if besides || uint64(t.SmallestSeqNum) > newest || !t.Virtual && t.Properties.NumDeletions == 0 {
+				continue
 			}
+			if slices.Compare(first, sp.from) < 0 {
+				first = sp.from
+			}
+			inside = append(inside, append(slices.Clone(first), make([]byte, neverWritten-len(first))...))
 		}
 	}
-	return false, nil
+	return inside, nil
 }
 
 // finish takes the days that are clean out of the journals, and removes the

@@ -127,8 +127,8 @@ func (g *group) finished(a *appState, parts []former) (bool, error) {
 			if day > a.sealed {
 				return false, nil
 			}
-			d, err := g.w.day(a, day)
-			if err != nil || !d.account.sealed {
+			c, err := g.account(a, day)
+			if err != nil || !c.sealed {
 				return false, err
 			}
 		}
@@ -146,11 +146,11 @@ func (g *group) discount(a *appState, parts []former, j *journal) (sum int64, er
 				return 0, err
 			}
 			j.add(day, bytes)
-			d, err := g.day(a, day)
+			c, err := g.account(a, day)
 			if err != nil {
 				return 0, err
 			}
-			d.account.swept += hits
+			c.swept += hits
 			sum += hits
 		}
 	}

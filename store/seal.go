@@ -46,6 +46,9 @@ func (s *Store) SealDays(ctx context.Context) (days, folded int, err error) {
 				folded += rows
 			}
 		}
+		if days > 0 {
+			return s.measureApps(db)
+		}
 		return nil
 	})
 	return days, folded, err
@@ -142,7 +145,7 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	if err := db.Flush(); err != nil {
 		return 0, fmt.Errorf("cannot flush the store: %w", err)
 	}
-	return folded, clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}})
+	return folded, s.clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}})
 }
 
 var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")
