@@ -38,20 +38,16 @@ func (s *spareFS) fatal(err error) error {
 	return err
 }
 
-func (s *spareFS) log(name string, f vfs.File, err error) (vfs.File, error) {
+// Create makes a file, or opens the spare as a log.
+func (s *spareFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	if !strings.HasSuffix(name, ".log") {
-		return f, err
+		return s.FS.Create(name, category)
 	}
+	f, err := s.newLog(name, category)
 	if err != nil {
 		return nil, s.fatal(err)
 	}
 	return logFile{f, s}, nil
-}
-
-// Create makes a file.
-func (s *spareFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	f, err := s.FS.Create(name, category)
-	return s.log(name, f, err)
 }
 
 // OpenDir opens a folder.

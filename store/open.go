@@ -186,6 +186,7 @@ func (s *Store) pebbleOptions(readOnly bool) *pebble.Options {
 		FS:                          s.spare,
 		Logger:                      pebbleLog{s.log},
 		Merger:                      merger,
+		Cleaner:                     remover{},
 		FormatMajorVersion:          pebble.FormatNewest,
 		ReadOnly:                    readOnly,
 		CacheSize:                   s.opts.CacheBytes,
@@ -226,7 +227,7 @@ func (s *Store) openDB(readOnly bool) error {
 	if err := s.opts.FS.MkdirAll(s.path("spare"), 0o700); err != nil && !readOnly {
 		return fmt.Errorf("cannot write in the data directory %s: %w; let this user write there, or use --data to choose another", s.opts.Dir, err)
 	}
-	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"))
+	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"), int64(s.opts.MemTableBytes)*11/10)
 	db, err := openPebble(s.path("db"), s.pebbleOptions(readOnly))
 	if err != nil {
 		return openError(s.opts.Dir, err)

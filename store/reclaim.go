@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"math"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -119,7 +120,7 @@ func (s *Store) reclaim(ctx context.Context, db *pebble.DB, entries []entry, ful
 	}
 	spans = append(spans, profiles...)
 	slices.SortFunc(spans, func(a, b keySpan) int { return slices.Compare(a.from, b.from) })
-	if err := s.clean(ctx, db, spans); err != nil {
+	if err := s.clean(ctx, db, spans, len(asked) == 0 && !full); err != nil {
 		return err
 	}
 	if err := s.finish(swept, due); err != nil {
@@ -128,19 +129,43 @@ func (s *Store) reclaim(ctx context.Context, db *pebble.DB, entries []entry, ful
 	return s.finish(asked, nil)
 }
 
-// retireLogs gets rid of the write-ahead logs that hold removed records. Pebble
-// keeps memTablesMax + 1 logs that it needs no more, to write over them, and
-// gives up one with each new log; an empty memtable keeps its log.
+// retireLogs gets rid of the write-ahead logs that hold removed records: a log goes
+// once its memtable is flushed, but an empty memtable keeps its log.
 func (s *Store) retireLogs(db *pebble.DB) error {
-	for range memTablesMax + 3 {
-		if err := s.change(func(*group) error { return nil }); err != nil {
+	old, err := s.logs()
+	if err != nil {
+		return err
+	}
+	if err := s.change(func(*group) error { return nil }); err != nil {
+		return err
+	}
+	if err := db.Flush(); err != nil {
+		return fmt.Errorf("cannot flush the store: %w", err)
+	}
+	for began := time.Now(); ; time.Sleep(5 * time.Millisecond) { // Pebble deletes in the background
+		now, err := s.logs()
+		if err != nil {
 			return err
 		}
-		if err := db.Flush(); err != nil {
-			return fmt.Errorf("cannot flush the store: %w", err)
+		left := slices.DeleteFunc(now, func(name string) bool { return !slices.Contains(old, name) })
+		if len(left) == 0 {
+			return nil
+		}
+		if time.Since(began) > logsGoWithin {
+			return fmt.Errorf("cannot get rid of old logs: %s is still there; it is tried again", left[0])
 		}
 	}
-	return nil
+}
+
+const logsGoWithin = 30 * time.Second
+
+// logs lists the write-ahead logs.
+func (s *Store) logs() ([]string, error) {
+	names, err := s.opts.FS.List(s.path("db"))
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the files of the store: %w", err)
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".log") }), nil
 }
 
 // Pending is what Reclaim has left to do.
@@ -285,7 +310,7 @@ func (s *Store) dueDays(db *pebble.DB, entries []entry, full bool) (map[partitio
 			in(e.app, records, e.at).due = true
 			continue
 		}
-		if len(e.days) == 0 {
+		if len(e.days) == 0 && !e.settled {
 			d := in(e.of, records, e.at)
 			d.due = d.due || e.erased
 		}
@@ -363,6 +388,9 @@ func recordSpans(db pebble.Reader, entries []entry, due map[partition]bool) (spa
 	gone := map[block]uint64{}
 	apps := map[spoor.AppID]*roaring.Bitmap{}
 	for _, e := range entries {
+		if e.settled {
+			continue
+		}
 		all := due[partition{e.of, records}]
 		if apps[e.of] == nil && e.of != 0 {
 			if apps[e.of], err = readMembers(db, e.of, setLive); err != nil {
@@ -408,8 +436,8 @@ func joined(spans []keySpan) (out []keySpan) {
 
 // clean compacts stretches until none of the tombstones that are there now is
 // left over them, and no table with bytes outside of its bounds. What is written
-// meanwhile may bring its own.
-func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan) error {
+// meanwhile may bring its own. Paced, it leaves most of the time to hits that come.
+func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan, paced bool) error {
 	if len(spans) == 0 {
 		return nil
 	}
@@ -431,8 +459,12 @@ func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan) error
 			if err := ctx.Err(); err != nil {
 				return err
 			}
+			began, hits := time.Now(), s.stats.hits.Load()
 			if err := db.Compact(ctx, sp.from, sp.to, false); err != nil {
 				return fmt.Errorf("cannot compact: %w", err)
+			}
+			if paced && s.stats.hits.Load() != hits {
+				s.rest(ctx, time.Since(began))
 			}
 			keys, err := dirtyTables(db, sp, newest)
 			if err != nil {
@@ -450,6 +482,17 @@ func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan) error
 		}
 	}
 	return nil
+}
+
+// rest waits three times as long as something took, a second at most.
+func (s *Store) rest(ctx context.Context, took time.Duration) {
+	wait := time.NewTimer(min(3*took, time.Second))
+	defer wait.Stop()
+	select {
+	case <-wait.C:
+	case <-ctx.Done():
+	case <-s.stop:
+	}
 }
 
 // stir makes the next compaction rewrite tables which it would leave alone, or
@@ -526,7 +569,8 @@ func (s *Store) finish(entries []entry, done map[partition]bool) error {
 					f.days = slices.DeleteFunc(slices.Clone(f.days), func(d spoor.Day) bool { return done[partition{e.of, d}] })
 					left += len(f.days)
 				}
-				if e.cleaned = true; e.erased || left == 0 && done[partition{e.of, records}] {
+				e.cleaned, e.settled = true, e.settled || done[partition{e.of, records}]
+				if e.erased || left == 0 && e.settled {
 					g.remove(e.key)
 				} else {
 					g.set(e.key, e.appendTo(nil))

@@ -217,6 +217,7 @@ type journal struct {
 	days    []spoor.Day // of which hits, roll-ups and activity went in stretches
 	receipt uint64      // number of the receipt
 	cleaned bool        // it was there in an earlier run of Reclaim
+	settled bool        // the bytes of profiles and of what led to them are gone
 }
 
 // daySize is the bytes of removed records of a day.
@@ -258,6 +259,7 @@ const (
 	journalDays
 	journalReceipt
 	journalCleaned
+	journalSettled
 )
 
 func (j *journal) appendTo(dst []byte) []byte {
@@ -273,7 +275,8 @@ func (j *journal) appendTo(dst []byte) []byte {
 	}
 	dst = putBytes(dst, journalDays, appendDays(nil, j.days))
 	dst = putUint(dst, journalReceipt, j.receipt)
-	return putBool(dst, journalCleaned, j.cleaned)
+	dst = putBool(dst, journalCleaned, j.cleaned)
+	return putBool(dst, journalSettled, j.settled)
 }
 
 func readJournal(value []byte) (j journal, err error) {
@@ -303,6 +306,8 @@ func readJournal(value []byte) (j journal, err error) {
 			j.receipt = num
 		case journalCleaned:
 			j.cleaned = num != 0
+		case journalSettled:
+			j.settled = num != 0
 		}
 		return nil
 	})

@@ -145,7 +145,7 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	if err := db.Flush(); err != nil {
 		return 0, fmt.Errorf("cannot flush the store: %w", err)
 	}
-	return folded, s.clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}})
+	return folded, s.clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}}, true)
 }
 
 var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")

@@ -2,22 +2,23 @@ package store
 
 import (
 	"errors"
-	"io/fs"
 	"sync"
 	"sync/atomic"
 
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 )
 
-// spareFS hands Pebble a pre-written file whenever it wants to reuse an old
-// write-ahead log. Reusing the old one would keep deleted records on disk as
-// stale bytes behind the end of the new log. Removing it and creating a new
-// one costs a third of the commit rate, since every first write of a block has
-// to sync metadata as well. A spare that was written with zeros and synced in
+// spareFS hands Pebble a pre-written file for each new write-ahead log. Creating
+// one costs a third of the commit rate, since every first write of a block has to
+// sync metadata as well. Pebble would write over old logs instead, which would
+// keep deleted records on disk, as stale bytes behind the end of the new log:
+// remover makes it delete them. A spare that was written with zeros and synced in
 // the background costs neither.
 type spareFS struct {
 	vfs.FS
 	path string // of the spare; not in the folder that Pebble lists
+	size int64  // of a log
 
 	fail atomic.Pointer[func(error)] // ends the process on an error of a log; see logFile
 
@@ -28,48 +29,50 @@ type spareFS struct {
 	closed  bool
 }
 
-func newSpareFS(inner vfs.FS, path string) *spareFS {
-	return &spareFS{FS: inner, path: path}
+func newSpareFS(inner vfs.FS, path string, size int64) *spareFS {
+	return &spareFS{FS: inner, path: path, size: size}
 }
 
-// ReuseForWrite removes the old log and opens the spare, or a new file where
-// the spare is not ready, under the new name.
-func (s *spareFS) ReuseForWrite(oldname, newname string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	var size int64
-	if info, err := s.FS.Stat(oldname); err == nil {
-		size = info.Size()
-	}
-	if err := s.FS.Remove(oldname); err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return nil, s.fatal(err)
-	}
+// remover deletes files, by the methods of DeleteCleaner. From the one deeper inside
+// it has only the mark by which Pebble knows cleaners that want to see the contents
+// of old logs, which then are never written over.
+type remover struct {
+	pebble.DeleteCleaner
+	readsLogs
+}
+
+type readsLogs struct{ pebble.ArchiveCleaner }
+
+// newLog opens the spare, or a new file where the spare is not ready, as a log.
+func (s *spareFS) newLog(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	s.mu.Lock()
 	ready := s.ready
 	s.ready = false
 	s.mu.Unlock()
-	defer s.fill(size, category)
+	defer s.fill(category)
 	if ready {
-		if f, err := s.FS.ReuseForWrite(s.path, newname, category); err == nil {
-			return s.log(newname, f, nil)
+		if f, err := s.FS.ReuseForWrite(s.path, name, category); err == nil {
+			return f, nil
 		}
 	}
-	return s.Create(newname, category)
+	return s.FS.Create(name, category)
 }
 
 // Unwrap gives Pebble the file system below.
 func (s *spareFS) Unwrap() vfs.FS { return s.FS }
 
 // fill writes the next spare. A failure leaves none, which is only slower.
-func (s *spareFS) fill(size int64, category vfs.DiskWriteCategory) {
+func (s *spareFS) fill(category vfs.DiskWriteCategory) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.busy || s.closed || size == 0 {
+	if s.busy || s.closed {
 		return
 	}
 	s.busy = true
 	s.filling.Add(1)
 	go func() {
 		defer s.filling.Done()
-		err := s.writeZeros(size, category)
+		err := s.writeZeros(category)
 		s.mu.Lock()
 		s.busy = false
 		s.ready = err == nil
@@ -77,7 +80,8 @@ func (s *spareFS) fill(size int64, category vfs.DiskWriteCategory) {
 	}()
 }
 
-func (s *spareFS) writeZeros(size int64, category vfs.DiskWriteCategory) error {
+func (s *spareFS) writeZeros(category vfs.DiskWriteCategory) error {
+	size := s.size
 	f, err := s.FS.Create(s.path, category)
 	if err != nil {
 		return err
