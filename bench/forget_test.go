@@ -28,6 +28,9 @@ func TestForget(t *testing.T) {
 			t.Errorf("night %d: %+v", i, n)
 		}
 	}
+	if r.dropped.hits == 0 || r.dropped.decided == 0 || r.dropped.took < r.dropped.decided {
+		t.Errorf("dropped %+v", r.dropped)
+	}
 	if len(r.nights) != plan.month || r.first.Profiles < int64(plan.profiles/firstShare) {
 		t.Errorf("%d nights; %d went at once", len(r.nights), r.first.Profiles)
 	}
