@@ -1,0 +1,231 @@
+package spoor
+
+import (
+	"errors"
+	"fmt"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// Setting describes one setting for the command line and the admin API.
+type Setting struct {
+	Name string
+	Help string // one line: what it does, its values and its default
+	get  func(*Settings) string
+	set  func(s *Settings, value string, now time.Time) error
+}
+
+// Get prints the setting's value in the form that Set reads.
+func (d Setting) Get(s *Settings) string { return d.get(s) }
+
+// Set parses and checks a value. Now matters for the time zone, which changes
+// at the next midnight.
+func (d Setting) Set(s *Settings, value string, now time.Time) error {
+	if err := d.set(s, strings.TrimSpace(value), now); err != nil {
+		return fmt.Errorf("cannot set %s to %q: %w", d.Name, value, err)
+	}
+	return nil
+}
+
+// SettingByName finds a setting.
+func SettingByName(name string) (Setting, error) {
+	for _, d := range SettingsTable {
+		if d.Name == name {
+			return d, nil
+		}
+	}
+	names := make([]string, len(SettingsTable))
+	for i, d := range SettingsTable {
+		names[i] = d.Name
+	}
+	return Setting{}, fmt.Errorf("there is no setting %q; there are %s", name, strings.Join(names, ", "))
+}
+
+func setZone(s *Settings, value string, now time.Time) error {
+	if value == "" || value == "Local" {
+		return fmt.Errorf("give an IANA name such as Europe/Warsaw")
+	}
+	if _, err := time.LoadLocation(value); err != nil {
+		return fmt.Errorf("unknown time zone; give an IANA name such as Europe/Warsaw")
+	}
+	if len(s.Zones) == 0 || now.IsZero() {
+		s.Zones = []ZoneSince{{Zone: value}}
+		return nil
+	}
+	at := now.UnixMilli()
+	s.Zones = slices.DeleteFunc(s.Zones, func(z ZoneSince) bool { return z.From > at })
+	last := s.Zones[len(s.Zones)-1]
+	if last.Zone == value {
+		return nil
+	}
+	loc := location(last.Zone)
+	s.Zones = append(s.Zones, ZoneSince{Zone: value, From: (DayOf(now, loc) + 1).Start(loc).UnixMilli()})
+	return nil
+}
+
+func checkOrigin(v string) error {
+	if (!strings.HasPrefix(v, "https://") && !strings.HasPrefix(v, "http://")) || strings.Count(v, "/") != 2 {
+		return fmt.Errorf("%q is no origin; write scheme and host, such as https://shop.example", v)
+	}
+	return nil
+}
+
+func checkWord(v string) error {
+	if strings.ContainsAny(v, " &=?#") {
+		return fmt.Errorf("%q is no name of a query parameter", v)
+	}
+	return nil
+}
+
+func rate(name, help string, field func(*Settings) *int) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string {
+			if n := *field(s); n != 0 {
+				return strconv.Itoa(n)
+			}
+			return "none"
+		},
+		set: func(s *Settings, v string, _ time.Time) error {
+			if v == "none" {
+				*field(s) = 0
+				return nil
+			}
+			n, err := strconv.Atoi(v)
+			if err != nil {
+				return fmt.Errorf("want a whole number or none")
+			}
+			if n < EventsPerMinuteMin || n > 1_000_000_000 {
+				return fmt.Errorf("want at least %d (that much is promised to every app) and at most 1000000000, or none", EventsPerMinuteMin)
+			}
+			*field(s) = n
+			return nil
+		},
+	}
+}
+
+func number(name, help string, field func(*Settings) *int, low, high int) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string { return strconv.Itoa(*field(s)) },
+		set: func(s *Settings, v string, _ time.Time) error {
+			n, err := strconv.Atoi(v)
+			if err != nil || n < low || n > high {
+				return fmt.Errorf("want a whole number from %d to %d", low, high)
+			}
+			old := *field(s)
+			*field(s) = n
+			if err := s.checkAges(); err != nil {
+				*field(s) = old
+				return err
+			}
+			return nil
+		},
+	}
+}
+
+func flag(name, help string, field func(*Settings) *bool) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string { return strconv.FormatBool(*field(s)) },
+		set: func(s *Settings, v string, _ time.Time) error {
+			b, err := strconv.ParseBool(v)
+			if err != nil {
+				return fmt.Errorf("want true or false")
+			}
+			*field(s) = b
+			return nil
+		},
+	}
+}
+
+func checkClass(v string) error {
+	_, err := parseClass(v)
+	return err
+}
+
+func checkPurpose(v string) error {
+	if name, purpose, ok := strings.Cut(v, ":"); !ok || name == "" || purpose == "" || len(v) > 200 {
+		return fmt.Errorf("%q is no purpose; write attribute:purpose, such as plan:account", v)
+	}
+	return nil
+}
+
+func checkRecipient(v string) error {
+	if len(v) > 200 {
+		return fmt.Errorf("a recipient of %d bytes is too long, 200 are allowed", len(v))
+	}
+	return nil
+}
+
+func checkWebhook(v string) error {
+	u, err := url.Parse(v)
+	if v != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || len(v) > 500) {
+		return errors.New("want an address such as https://crm.example/spoor, without user and password")
+	}
+	return nil
+}
+
+func text(name, help string, field func(*Settings) *string, check func(string) error) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string { return *field(s) },
+		set: func(s *Settings, v string, _ time.Time) error {
+			if err := check(v); err != nil {
+				return err
+			}
+			*field(s) = v
+			return nil
+		},
+	}
+}
+
+func date(name, help string, field func(*Settings) *string) Setting {
+	return text(name, help, field, func(v string) error {
+		if _, err := ParseDay(v); v != "" && err != nil {
+			return errors.New("want a day such as 2027-01-31, or nothing")
+		}
+		return nil
+	})
+}
+
+func choice(name, help string, field func(*Settings) *string, values ...string) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string { return *field(s) },
+		set: func(s *Settings, v string, _ time.Time) error {
+			if !slices.Contains(values, v) {
+				return fmt.Errorf("want one of %s", strings.Join(values, ", "))
+			}
+			*field(s) = v
+			return nil
+		},
+	}
+}
+
+func list(name, help string, field func(*Settings) *[]string, check func(string) error) Setting {
+	return Setting{
+		Name: name, Help: help,
+		get: func(s *Settings) string { return strings.Join(*field(s), ",") },
+		set: func(s *Settings, v string, _ time.Time) error {
+			var out []string
+			for _, item := range strings.Split(v, ",") {
+				if item = strings.TrimSpace(item); item == "" {
+					continue
+				}
+				if err := check(item); err != nil {
+					return err
+				}
+				out = append(out, item)
+			}
+			if len(out) > 200 {
+				return fmt.Errorf("%d entries are too many, 200 are allowed", len(out))
+			}
+			*field(s) = out
+			return nil
+		},
+	}
+}
