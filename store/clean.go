@@ -24,6 +24,11 @@ func joined(spans []keySpan) (out []keySpan) {
 	return out
 }
 
+const (
+	cleanTries = 10
+	cleanPause = 50 * time.Millisecond // longer before each
+)
+
 // clean compacts stretches until none of the tombstones that are there now is
 // left over them, and no table with bytes outside of its bounds. What is written
 // meanwhile may bring its own. Paced, it leaves most of the time to hits that come.
@@ -54,7 +59,7 @@ func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan, paced
 				return fmt.Errorf("cannot compact: %w", err)
 			}
 			if paced && s.stats.hits.Load() != hits {
-				s.rest(ctx, time.Since(began))
+				s.pause(ctx, min(3*time.Since(began), time.Second))
 			}
 			keys, err := dirtyTables(db, sp, newest)
 			if err != nil {
@@ -67,6 +72,7 @@ func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan, paced
 		if left = dirty; len(left) == 0 {
 			return nil
 		}
+		s.pause(ctx, time.Duration(try)*cleanPause) // a read may hold the old state
 		if err := s.stir(db, inside); err != nil {
 			return err
 		}
@@ -74,9 +80,9 @@ func (s *Store) clean(ctx context.Context, db *pebble.DB, spans []keySpan, paced
 	return nil
 }
 
-// rest waits three times as long as something took, a second at most.
-func (s *Store) rest(ctx context.Context, took time.Duration) {
-	wait := time.NewTimer(min(3*took, time.Second))
+// pause waits, but not for a store that closes.
+func (s *Store) pause(ctx context.Context, d time.Duration) {
+	wait := time.NewTimer(d)
 	defer wait.Stop()
 	select {
 	case <-wait.C:

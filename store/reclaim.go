@@ -28,7 +28,6 @@ const (
 	// came on the day that fell due. Elsewhere little went, and the day waits until
 	// it is worth it or the promise of bytes_gone_days calls.
 	reclaimShare = 10 // per cent of the bytes that a day has held
-	cleanTries   = 3
 )
 
 // span is a stretch of keys.
