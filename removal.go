@@ -27,7 +27,7 @@ func (r *Removal) Add(o Removal) {
 type ReclaimReport struct {
 	Partitions int   // days of an app that were rewritten
 	Bytes      int64 // of tables that the store has less than before
-	Pending    int   // days of an app that still hold some
+	Pending    int   // days of an app that still hold some; its profiles count as one more
 	Waiting    int64 // bytes of the records of hits in them, before compression
 	Overdue    int   // days among them that hold some for longer than was promised
 	Oldest     int64 // Unix ms of the oldest decision of which a day, or a profile, is pending; 0: none
@@ -38,6 +38,7 @@ type Verdict struct {
 	Keeps   []string // what keeps it, in words; empty: it is due
 	LastDay Day      // of activity; of its making if it never was active
 	Due     Day      // begins with the midnight that decides, if the profile is idle until then; 0: none is planned
+	WithApp bool     // on that day the app goes with all its data
 }
 
 // Sweep is what one sweep did.

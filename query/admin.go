@@ -201,17 +201,29 @@ func (c *call) updateApp() error {
 		Settings map[string]scalar
 		Closed   *bool
 		Ends     *string
+		EndsIn   string `json:"ends_in"` // such as 72h, by the server's clock
 	}
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
 	var ends int64
+	if in.EndsIn != "" {
+		after, err := time.ParseDuration(in.EndsIn)
+		if err != nil || after <= 0 {
+			return fieldError("ends_in", "Give a time such as 72h.")
+		}
+		at := c.now.Add(after).UTC().Format(time.RFC3339)
+		in.Ends = &at
+	}
 	if in.Ends != nil && *in.Ends != "" {
 		var errs fieldErrors
 		ends = c.expiry(*in.Ends, &errs)
 		if err := errs.err(); err != nil {
 			return fieldError("ends", "Give a time in the future, such as 2027-01-01T00:00:00Z.")
 		}
+	}
+	if ends > c.now.Add(endsWithin).UnixMilli() {
+		return fieldError("ends", "All data of a terminated app is gone after 30 days; give an earlier time.")
 	}
 	err := c.change(func(a *spoor.App) error {
 		if in.Ends != nil {
@@ -236,6 +248,9 @@ func (c *call) updateApp() error {
 	}
 	return c.replyApp(fasthttp.StatusOK, c.app)
 }
+
+// endsWithin is how long the data of a terminated app may stay.
+const endsWithin = 30*24*time.Hour + time.Minute
 
 // scalar is the value of a setting: a text, or a number or truth value as text.
 type scalar string

@@ -156,6 +156,14 @@ func (c *call) writePersonCSV(out *bufio.Writer, p *spoor.Profile) error {
 			return err
 		}
 	}
+	for _, c := range []struct {
+		name string
+		is   spoor.Choice
+	}{{"analytics", p.Consent.Analytics()}, {"marketing", p.Consent.Marketing()}} {
+		if err := put("consent", c.name, [...]string{"unknown", "granted", "denied", "unknown"}[c.is], "", "", ""); err != nil {
+			return err
+		}
+	}
 	for _, why := range v.Keeps {
 		if err := put("retention", "kept_because", why, "", "", ""); err != nil {
 			return err

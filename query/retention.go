@@ -57,6 +57,9 @@ func (c *call) eraseUser() error {
 	if err != nil {
 		return err
 	}
+	if wait != "" && wait != "true" && wait != "false" {
+		return fieldError("wait", "Give true or false.")
+	}
 	p, err := c.person()
 	if err != nil {
 		return err
@@ -87,12 +90,23 @@ func writeVerdict(w *jsonWriter, app *spoor.App, p *spoor.Profile, v spoor.Verdi
 	if v.Due != 0 {
 		w.text("due", v.Due.String())
 	}
+	if v.WithApp {
+		w.text("due_because", "the app goes with all its data")
+	} else if len(v.Keeps) == 0 {
+		w.text("due_because", "it has no contact and was last active on "+v.LastDay.String())
+	}
+	if days := app.Settings.HitsDays; days != 0 {
+		w.int("hits_days", int64(days))
+	}
 	w.key("kept_because")
 	w.begin('[')
 	for _, why := range v.Keeps {
 		w.item(why)
 	}
 	w.end(']')
+	if p.Rights.Objected != 0 {
+		w.time("objected_at", p.Rights.Objected)
+	}
 	w.int("page_views", p.Views)
 	w.end('}')
 }
@@ -108,11 +122,10 @@ func (c *call) planSweep() error {
 	}
 	apps := c.s.opt.Apps.AllApps()
 	if name != "" {
-		app := c.s.opt.Apps.AppByName(name)
-		if app == nil {
+		if c.app = c.s.opt.Apps.AppByName(name); c.app == nil {
 			return fieldError("app", "There is no such app.")
 		}
-		apps = []*spoor.App{app}
+		apps = []*spoor.App{c.app}
 	}
 	day, err := c.day("as_of", 0)
 	if err != nil {
@@ -138,6 +151,9 @@ func (c *call) planSweep() error {
 			if err == nil {
 				err = c.planDays(w, a, on)
 			}
+			if end := a.End(); err == nil && end != 0 && a.Day(end) <= on {
+				_, err = fmt.Fprintf(w, `{"app":%q,"ends":%q,"goes_because":"it was terminated, or its plan ended"}`+"\n", a.Name, formatTime(end))
+			}
 			if err != nil {
 				return err
 			}
@@ -153,7 +169,7 @@ func (c *call) planDays(w *bufio.Writer, a *spoor.App, on spoor.Day) error {
 		line.begin('{')
 		line.text("app", a.Name)
 		line.text("day", p.Day.String())
-		line.int("hits", p.Hits)
+		line.int("hits_at_most", p.Hits)
 		line.text("goes_because", why)
 		line.end('}')
 		if _, err := w.Write(append(line.b, '\n')); err != nil {

@@ -31,7 +31,7 @@ func TestRetentionOverHTTP(t *testing.T) {
 	f("GET", "/api/public/users-by-id/u2/retention/", "shop-read", "", 200, `"due":"`+day(61)+`"`, `"kept_because":["it has a user id"]`)
 	f("GET", "/api/public/users-by-id/nobody/retention/", "shop-read", "", 404)
 
-	f("GET", "/api/admin/sweep/?as_of=2026-05-01&app=shop", "control", "", 200, `{"app":"shop","id":77,"last_active":"2026-03-01","due":"2026-05-01","kept_because":[],"page_views":3}`, `{"app":"shop","day":"2025-03-27","hits":5,"goes_because":"its hits are older than hits_days, 365"}`)
+	f("GET", "/api/admin/sweep/?as_of=2026-05-01&app=shop", "control", "", 200, `{"app":"shop","id":77,"last_active":"2026-03-01","due":"2026-05-01","due_because":"it has no contact and was last active on 2026-03-01","kept_because":[],"page_views":3}`, `{"app":"shop","day":"2025-03-27","hits_at_most":5,"goes_because":"its hits are older than hits_days, 365"}`)
 	f("GET", "/api/admin/sweep/?as_of=soon", "control", "", 400, `"as_of":["Write a day as YYYY-MM-DD."]`)
 	f("GET", "/api/admin/sweep/?app=nothing", "control", "", 400, "no such app")
 	f("GET", "/api/admin/sweep/", "shop-admin", "", 403)

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"errors"
 	"strings"
 
 	"github.com/spoorhq/spoor"
@@ -71,8 +72,8 @@ func writeRights(w *jsonWriter, p *spoor.Profile) {
 	w.textOrNull("held_until", lastDay(p.Rights.Held))
 }
 
-// objection changes the objection of somebody of whom no profile stands: {"who"}
-// is a cookie or device id, a user id, an e-mail address or a phone number.
+// objection changes the objection of somebody, also of whom no profile stands:
+// {"who"} is a cookie or device id, a user id, an e-mail address or a phone number.
 func (c *call) objection(on bool) error {
 	var in struct{ Who string }
 	if err := c.readJSON(&in); err != nil {
@@ -92,10 +93,30 @@ func (c *call) objection(on bool) error {
 	if err != nil {
 		return err
 	}
+	until := spoor.Day(0)
+	if on {
+		until = spoor.Forever
+	}
+	for _, kind := range by { // whoever is known by it objects as a whole
+		numbers, err := c.s.opt.Store.Find(c.app.ID, kind, in.Who)
+		if err != nil {
+			return err
+		}
+		for _, n := range numbers {
+			p, err := c.s.opt.Store.SetRight(c.app.ID, n, spoor.RightObject, until)
+			if errors.Is(err, spoor.ErrNoProfile) {
+				continue // gone meanwhile
+			}
+			if err != nil {
+				return err
+			}
+			c.changed, c.subject, changed = true, p.ID, true
+		}
+	}
 	if !changed && !on {
 		return errNotFound
 	}
-	if c.changed = changed; changed {
+	if c.changed = c.changed || changed; changed {
 		c.subjects = 1
 	}
 	c.ctx.SetStatusCode(fasthttp.StatusNoContent)

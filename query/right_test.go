@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spoorhq/spoor"
 )
@@ -92,4 +93,52 @@ func TestReceiptsAndPrivacyOverHTTP(t *testing.T) {
 	if r := ts.do("GET", "/api/admin/receipts/?app=nothing", "control", ""); r.body != "" {
 		t.Errorf("an app that never was: %s", r.body)
 	}
+}
+
+// Goal: only the operator finds persons by whatever names them; nobody's token
+// does, since what was found is in the audit log only with what follows.
+func TestFindAny(t *testing.T) {
+	ts := newTestServer(t)
+	ts.addProfile(1, 1, "u1", "a@x.example")
+	for _, token := range []string{"shop-admin", "control", "shop-read"} {
+		if r := ts.do("GET", "/api/admin/apps/shop/find/?who=u1", token, ""); r.status < 400 {
+			t.Errorf("%s: %d %s", token, r.status, r.body)
+		}
+	}
+	for who, want := range map[string]string{"u1": `[{"id":1001}]`, "a@x.example": `[{"id":1001}]`, "1001": `[{"id":1001}]`, "nobody": `[]`} {
+		if r := ts.doVia(ts.local, "GET", "/api/admin/apps/shop/find/?who="+who, "", ""); r.status != 200 || r.body != want {
+			t.Errorf("%s: %d %s, want %s", who, r.status, r.body, want)
+		}
+	}
+}
+
+// Goal: an objection by identifier is that of whoever is known by it, as a whole.
+func TestObjectionOfSomebodyKnown(t *testing.T) {
+	ts := newTestServer(t)
+	p := ts.addProfile(1, 1, "u1", "a@x.example")
+	if r := ts.do("POST", "/api/public/objections/", "shop-write", `{"who":"a@x.example"}`); r.status != 204 || p.Rights.Objected == 0 {
+		t.Errorf("%d %s, rights %+v", r.status, r.body, p.Rights)
+	}
+	if a := ts.audited(); len(a) != 1 || a[0].Ref != ts.reference(1, p.ID) {
+		t.Errorf("audited %+v", a)
+	}
+	if r := ts.do("DELETE", "/api/public/objections/", "shop-write", `{"who":"u1"}`); r.status != 204 || p.Rights.Objected != 0 {
+		t.Errorf("%d %s, rights %+v", r.status, r.body, p.Rights)
+	}
+}
+
+// Goal: all data of a terminated app is gone after 30 days, by the server's clock.
+func TestEndsWithinThirtyDays(t *testing.T) {
+	ts := newTestServer(t)
+	f := func(body string, status int, want string) {
+		t.Helper()
+		if r := ts.do("PATCH", "/api/admin/apps/shop/", "shop-admin", body); r.status != status || !strings.Contains(r.body, want) {
+			t.Errorf("%s: %d %s, want %d with %s", body, r.status, r.body, status, want)
+		}
+	}
+	f(`{"ends_in":"48h"}`, 200, `"ends":"`+testNow.Add(48*time.Hour).UTC().Format("2006-01-02T15:04"))
+	f(`{"ends_in":"721h"}`, 400, "30 days")
+	f(`{"ends_in":"-1h"}`, 400, "ends_in")
+	f(`{"ends":"2099-01-01T00:00:00Z"}`, 400, "30 days")
+	f(`{"ends":""}`, 200, `"ends":null`)
 }

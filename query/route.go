@@ -97,6 +97,7 @@ func routes() []route {
 		route{"GET", "/api/admin/apps/:name/", scopeNamedApp, admin, "", (*call).readApp},
 		route{"GET", "/api/admin/apps/:name/receipts/", scopeNamedApp, admin, "", (*call).receipts},
 		route{"GET", "/api/admin/apps/:name/privacy/", scopeNamedApp, admin, "", (*call).privacy},
+		route{"GET", "/api/admin/apps/:name/find/", scopeNamedApp, admin, "", (*call).findAny},
 		route{"PATCH", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.update", (*call).updateApp},
 		route{"DELETE", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.delete", (*call).deleteApp},
 		route{"GET", "/api/admin/apps/:name/audit/", scopeNamedApp, admin, "audit.read", (*call).readAudit},

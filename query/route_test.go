@@ -101,6 +101,9 @@ func pathOf(r route) string {
 func TestRoutesByRole(t *testing.T) {
 	roles := []spoor.Role{read, write, erase, admin}
 	for _, r := range routes() {
+		if strings.HasSuffix(r.pattern, "/find/") {
+			continue // the operator's alone; see TestFindAny
+		}
 		path := pathOf(r)
 		ask := func(token string) (reply, []spoor.Access) {
 			ts := newTestServer(t, func(o *Options) { o.PrivateMetrics = true })

@@ -2,6 +2,7 @@ package query
 
 import (
 	"errors"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -236,5 +237,51 @@ func (c *call) replyMany(numbers []spoor.Number) error {
 	if shown != 1 {
 		c.subjects, c.subject = shown, 0
 	}
+	return c.reply(fasthttp.StatusOK, &w)
+}
+
+// findAny lists the public ids of all whom a text may mean: a public id, cookie,
+// user id, e-mail address or phone number. It is the first half of what the
+// operator's commands do, whose other half is in the audit log; nobody else may.
+func (c *call) findAny() error {
+	if !c.who.local {
+		return errNotFound
+	}
+	who, err := c.query("who")
+	if err != nil {
+		return err
+	}
+	var ids []int64
+	if id, numeric := publicID(who); numeric {
+		p, err := c.s.opt.Store.ProfileByID(c.app.ID, id)
+		if err != nil {
+			return err
+		}
+		if p != nil {
+			ids = append(ids, p.ID)
+		}
+	}
+	by := []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID, spoor.LookupPhone, spoor.LookupMobile}
+	if strings.Contains(who, "@") {
+		by = []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID, spoor.LookupEmail}
+	}
+	for _, kind := range by {
+		numbers, err := c.s.opt.Store.Find(c.app.ID, kind, who)
+		if err != nil {
+			return err
+		}
+		for _, n := range numbers {
+			ids = append(ids, c.s.opt.Store.PublicID(c.app.ID, n))
+		}
+	}
+	slices.Sort(ids)
+	var w jsonWriter
+	w.begin('[')
+	for _, id := range slices.Compact(ids) {
+		w.begin('{')
+		w.int("id", id)
+		w.end('}')
+	}
+	w.end(']')
 	return c.reply(fasthttp.StatusOK, &w)
 }

@@ -46,6 +46,7 @@ const (
 	noticeFirst = 30 * time.Second // before the second attempt; doubles
 	noticeRare  = time.Hour        // longest time between two
 	noticeEnd   = 72 * time.Hour   // then it is given up
+	noticeTries = 8                // at least, also where the program did not run
 	noticesOnce = 100              // of one app, in one go
 )
 
@@ -148,7 +149,7 @@ func (n *Notifier) deliver(ctx context.Context, app *spoor.App, one *spoor.Notic
 		return true, n.store.PutNotice(app.ID, one, true)
 	}
 	n.figures.failed.Add(1)
-	if app.Settings.Webhook == "" || now.Sub(time.UnixMilli(one.At)) > noticeEnd {
+	if app.Settings.Webhook == "" || one.Attempts >= noticeTries && now.Sub(time.UnixMilli(one.At)) > noticeEnd {
 		n.figures.given.Add(1)
 		n.log.Error("a notice was given up: the webhook of the app did not take it", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
 		return true, n.store.PutNotice(app.ID, one, true)

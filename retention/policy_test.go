@@ -2,9 +2,12 @@ package retention
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -134,14 +137,14 @@ func TestReceiptOfASweep(t *testing.T) {
 		t.Fatal(err)
 	}
 	// The day is rewritten; what leads to the profiles waits for a week at most.
-	if f := w.s.Figures(); list().Gone != 0 || f.PendingDays != 0 || f.OldestPending != now {
+	if f := w.s.Figures(); list().Gone != 0 || f.PendingDays != 1 || f.PendingBytes == 0 || f.OldestPending != now {
 		t.Errorf("after reclaiming: %+v, %+v", all, f)
 	}
 	w.at(w.Now().AddDate(0, 0, 6))
 	if err := w.s.Reclaim(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	if f := w.s.Figures(); list().Gone != w.Now().UnixMilli() || list().Backups != w.Now().AddDate(0, 0, 30).UnixMilli() || f.OldestPending != 0 {
+	if f := w.s.Figures(); list().Gone != w.Now().UnixMilli() || list().Backups != w.Now().AddDate(0, 0, 30).UnixMilli() || f.OldestPending != 0 || f.PendingBytes != 0 {
 		t.Errorf("after six days: %+v, %+v", all, f)
 	}
 	w.at(w.Now().AddDate(0, 0, spoor.AuditDaysDefault))
@@ -154,6 +157,87 @@ func TestReceiptOfASweep(t *testing.T) {
 	if err := w.st.Receipts(w.app.ID, func(r *spoor.Receipt) error { return fmt.Errorf("left: %+v", *r) }); err != nil {
 		t.Error(err)
 	}
+}
+
+// Goal: an app that should end stays while somebody in it is under a hold, and
+// cannot be deleted.
+func TestHoldKeepsTheApp(t *testing.T) {
+	start := time.Date(2026, 2, 14, 12, 0, 0, 0, time.UTC)
+	w := newWorld(t, "UTC", start)
+	n := w.hit("cookie")
+	if _, err := w.st.SetRight(w.app.ID, n, spoor.RightHold, w.app.Day(start.UnixMilli())+5); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.st.UpdateApp(w.app.ID, func(a *spoor.App) error { a.Ends, a.Closed = start.Add(time.Hour).UnixMilli(), true; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	w.at(start.AddDate(0, 0, 5))
+	if w.sweep(); len(w.st.AllApps()) != 1 || !w.lives(n) {
+		t.Error("an app ended over a hold")
+	}
+	var held *spoor.HeldError
+	if err := w.st.DeleteApp(w.app.ID); !errors.As(err, &held) {
+		t.Errorf("deleting over a hold: %v", err)
+	}
+	w.at(start.AddDate(0, 0, 6))
+	if w.sweep(); len(w.st.AllApps()) != 0 {
+		t.Error("the app stays after the hold")
+	}
+}
+
+// Goal: after a start nothing is decided before the grace period has passed: no
+// app ends and no day is sealed; and the log says what will go.
+func TestGrace(t *testing.T) {
+	start := time.Date(2026, 2, 14, 12, 0, 0, 0, time.UTC)
+	w := newWorld(t, "UTC", start, func(s *spoor.Settings) { s.Plan, s.PlanEnded, s.HitsDays = "trial", "2026-02-13", 30 })
+	w.hit("cookie")
+	w.at(start.AddDate(0, 0, 40))
+	if _, _, err := w.st.SealDays(context.Background()); err != nil {
+		t.Fatal(err)
+	}
+	w.at(start.AddDate(1, 0, 0))
+	var log lockedBuffer
+	s := New(Options{Store: w.st, Now: w.Now, Log: slog.New(slog.NewTextHandler(&log, nil)), Grace: 2 * time.Second})
+	ctx, cancel := context.WithCancel(context.Background())
+	ended := make(chan struct{})
+	go func() { defer close(ended); s.Run(ctx) }()
+	time.Sleep(time.Second)
+	if len(w.st.AllApps()) != 1 {
+		t.Error("an app ended within the grace period")
+	}
+	for range 500 {
+		if time.Sleep(20 * time.Millisecond); len(w.st.AllApps()) == 0 {
+			break
+		}
+	}
+	cancel()
+	<-ended
+	if len(w.st.AllApps()) != 0 {
+		t.Error("the app did not end after the grace period")
+	}
+	for _, want := range []string{"an app will end", "a sweep will follow", "profiles_at_most=1", "what is too old will go", "days=1"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log lacks %q: %s", want, log.String())
+		}
+	}
+}
+
+// lockedBuffer is a log that several write.
+type lockedBuffer struct {
+	mu  sync.Mutex
+	buf strings.Builder
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.buf.String()
 }
 
 // Goal: an app goes when its plan ended so long ago, not before, and its receipt

@@ -28,16 +28,20 @@ func Judge(app *spoor.App, p *spoor.Profile, today spoor.Day) (v spoor.Verdict) 
 	idle := app.Settings.IdleDays
 	if idle == 0 {
 		v.Keeps = append(v.Keeps, "the app's idle_days is 0: nobody falls due")
-		return v
 	}
 	contacts := len(v.Keeps)
-	if v.Due = v.LastDay + spoor.Day(idle) + 1; v.Due > today {
+	if v.Due = v.LastDay + spoor.Day(idle) + 1; v.Due > today && idle > 0 {
 		v.Keeps = append(v.Keeps, fmt.Sprintf("it was active on %s, not %d full days ago", v.LastDay, idle))
 	}
-	askedFor(&v, app, p, today)
 	if contacts > 0 {
 		v.Due = 0
 	}
+	if end := app.End(); end != 0 {
+		if day := app.Day(end); v.Due == 0 || day < v.Due {
+			v.Due, v.WithApp = day, true
+		}
+	}
+	askedFor(&v, app, p, today)
 	return v
 }
 
@@ -48,15 +52,19 @@ func askedFor(v *spoor.Verdict, app *spoor.App, p *spoor.Profile, today spoor.Da
 		switch {
 		case last == spoor.Forever:
 			v.Keeps, v.Due = append(v.Keeps, words+", without end"), 0
-		case last >= today && last != 0:
-			v.Keeps = append(v.Keeps, words+" until the end of "+last.String())
+		case last != 0:
+			if last >= today {
+				v.Keeps = append(v.Keeps, words+" until the end of "+last.String())
+			}
 			if v.Due != 0 {
 				v.Due = max(v.Due, last+1)
 			}
 		}
 	}
 	keep("a legal hold keeps it", p.Rights.Held)
-	keep("its processing is restricted", p.Rights.Restricted)
+	if !v.WithApp { // an app ends in spite of it
+		keep("its processing is restricted", p.Rights.Restricted)
+	}
 	if last, held := app.Held(today); held {
 		keep("a legal hold keeps the whole app", last)
 	}

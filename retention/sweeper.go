@@ -55,6 +55,7 @@ type Sweeper struct {
 	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
 	reclaimed time.Time                 // when bytes were last given back
 	erased    chan struct{}
+	waits     map[spoor.AppID]spoor.Day // apps that should end, and whose holds last until then
 	figures   figures
 }
 
@@ -88,7 +89,7 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
@@ -132,13 +133,16 @@ func (s *Sweeper) Run(ctx context.Context) {
 			}
 			continue
 		}
+		if time.Since(began) < s.opts.Grace { // a wrong date must have time to be seen
+			continue
+		}
 		if err := s.seal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
 			s.opts.Log.Error("cannot seal days; it is tried again", "error", err)
 		}
 		if err := s.endApps(); err != nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
 			s.opts.Log.Error("cannot end an app; it is tried again", "error", err)
 		}
-		if time.Since(began) < s.opts.Grace || time.Since(failed) < retryAfter {
+		if time.Since(failed) < retryAfter {
 			continue
 		}
 		s.trimAudits()
@@ -227,6 +231,8 @@ func (s *Sweeper) Hurry() {
 
 // endApps deletes the apps whose time has come.
 func (s *Sweeper) endApps() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	now := s.opts.Now().UnixMilli()
 	for _, a := range s.opts.Store.AllApps() {
 		if end := a.End(); end == 0 || end > now {
@@ -235,7 +241,14 @@ func (s *Sweeper) endApps() error {
 		if _, held := a.Held(a.Day(now)); held {
 			continue
 		}
-		if err := s.opts.Store.DeleteApp(a.ID); err != nil {
+		var held *spoor.HeldError
+		if err := s.opts.Store.DeleteApp(a.ID); errors.As(err, &held) {
+			if s.waits[a.ID] != held.Until {
+				s.waits[a.ID] = held.Until
+				s.opts.Log.Warn("an app should end, but somebody in it is under a legal hold: it stays closed until then", "app", a.Name, "last_day", held.Until)
+			}
+			continue
+		} else if err != nil {
 			return fmt.Errorf("cannot delete app %q: %w", a.Name, err)
 		}
 		s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
@@ -265,17 +278,38 @@ func (s *Sweeper) announce() {
 	}
 	then := s.opts.Now().Add(s.opts.Grace).UnixMilli()
 	for _, a := range s.opts.Store.AllApps() {
-		if a.Settings.IdleDays == 0 {
-			continue
-		}
-		numbers, err := s.opts.Store.Anonymous(a.ID, since(a, a.Day(then)))
-		if err != nil {
+		if err := s.announceApp(a, then); err != nil {
 			s.opts.Log.Error("cannot tell what will be swept", "app", a.Name, "error", err)
-		} else if len(numbers) > 0 {
-			s.opts.Log.Info("a sweep will follow", "app", a.Name, "profiles_at_most", len(numbers), "in", s.opts.Grace,
-				"hint", "spoor sweep --dry-run lists them; spoor app set idle_days=0 keeps them")
 		}
 	}
+}
+
+func (s *Sweeper) announceApp(a *spoor.App, then int64) error {
+	say := func(what string, args ...any) {
+		s.opts.Log.Info(what, append([]any{"app", a.Name, "in", s.opts.Grace, "hint", "spoor sweep --dry-run lists it; spoor app set " + a.Name + " hold_until=DAY keeps it"}, args...)...)
+	}
+	day := a.Day(then)
+	if end := a.End(); end != 0 && end <= then {
+		say("an app will end, with all its data")
+	}
+	if a.Settings.IdleDays > 0 {
+		numbers, err := s.opts.Store.Anonymous(a.ID, since(a, day))
+		if err != nil {
+			return err
+		}
+		if len(numbers) > 0 {
+			say("a sweep will follow", "profiles_at_most", len(numbers))
+		}
+	}
+	days, hits := 0, int64(0)
+	err := s.PlanDays(a, day, func(p spoor.Partition, _ string) error {
+		days, hits = days+1, hits+p.Hits
+		return nil
+	})
+	if days > 0 {
+		say("what is too old will go", "days", days, "hits_at_most", hits)
+	}
+	return err
 }
 
 // Sweep removes what is due now in all apps, and returns once that is on disk.

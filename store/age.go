@@ -87,6 +87,24 @@ func readKept(db pebble.Reader, app *spoor.App, today spoor.Day) (keep []former,
 	return keep, nil
 }
 
+// readHolds is until when a legal hold of anybody keeps an app; 0: none does.
+func readHolds(db pebble.Reader, app *spoor.App, today spoor.Day) (until spoor.Day, err error) {
+	held, err := readMembers(db, app.ID, setHeld)
+	if err != nil {
+		return 0, err
+	}
+	for it := held.Iterator(); it.HasNext(); {
+		s, err := readProfile(db, app.ID, spoor.Number(it.Next()))
+		if err != nil {
+			return 0, err
+		}
+		if r := s.rights(); r.Holds(today) {
+			until = max(until, r.Held)
+		}
+	}
+	return until, nil
+}
+
 // dropDay removes all hits of a day but those of persons who are kept. It takes
 // as long for a day of any size.
 func (s *Store) dropDay(app spoor.AppID, day spoor.Day, keep []former, run uint64) (sum spoor.Removal, err error) {

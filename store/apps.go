@@ -199,6 +199,13 @@ func (g *group) appReceipt(app *spoor.App) (*storedReceipt, error) {
 	if until, held := app.Held(app.Day(g.w.s.opts.Now().UnixMilli())); held {
 		return nil, &spoor.HeldError{Until: until}
 	}
+	keep, err := readHolds(g.w.db, app, app.Day(g.w.s.opts.Now().UnixMilli()))
+	if err != nil {
+		return nil, err
+	}
+	if keep != 0 {
+		return nil, &spoor.HeldError{Until: keep}
+	}
 	now := g.w.s.opts.Now().UnixMilli()
 	r := &storedReceipt{BackupDays: app.Settings.BackupDays}
 	r.Receipt = spoor.Receipt{ID: uint64(app.ID), App: app.Name, What: spoor.ReceiptTermination, Asked: app.EndAsked, Decided: now}

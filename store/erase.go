@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -285,6 +286,9 @@ func (g *group) barred(a *appState, h *spoor.Hit) (spoor.Reason, error) {
 	}
 	names := append(make([]name, 0, 8), name{spoor.LookupKey, h.Key}, name{spoor.LookupUserID, h.UserID},
 		name{spoor.LookupKey, h.FormerID}, name{spoor.LookupUserID, h.FormerID})
+	if strings.Contains(h.UserID, "@") { // some sites use the address as their id
+		names = append(names, name{spoor.LookupEmail, h.UserID})
+	}
 	for i := range h.Attributes {
 		switch at := &h.Attributes[i]; at.Name {
 		case spoor.AttrEmail:

@@ -185,9 +185,7 @@ func (s *Store) Pending() (r spoor.ReclaimReport, err error) {
 
 // addGarbage adds a day that is pending to a report.
 func addGarbage(r *spoor.ReclaimReport, p partition, d *garbage) {
-	if p.day != records {
-		r.Pending++
-	}
+	r.Pending++
 	r.Waiting += d.bytes
 	r.Oldest = least(r.Oldest, d.oldest)
 	if d.overdue {
@@ -239,23 +237,30 @@ func (s *Store) coverHits(ctx context.Context, db *pebble.DB, entries []entry) e
 	return nil
 }
 
-// ingestTombstones makes tables of range tombstones and ingests them at once. One
-// table that spans all days would pull all of them into each compaction, so a day
-// of an app with much data has its own.
+// ingestTombstones makes tables of range tombstones and ingests them. One table
+// that spans all days would pull all of them into each compaction, so a day of an
+// app with much data has its own. They are ingested one by one, because writes
+// wait while Pebble looks where a table belongs.
 func (s *Store) ingestTombstones(ctx context.Context, db *pebble.DB, spans []keySpan) error {
-	var paths []string
 	for len(spans) > 0 {
 		n := 1
 		for n < len(spans) && !s.apart(spans[n-1].from, spans[n].from) {
 			n++
 		}
-		path := s.path(fmt.Sprintf("tombstones-%d.sst", len(paths)))
+		path := s.path("tombstones.sst")
 		if err := s.writeTombstones(db, path, spans[:n]); err != nil {
 			return err
 		}
-		paths, spans = append(paths, path), spans[n:]
+		began, hits := time.Now(), s.stats.hits.Load()
+		if err := db.Ingest(ctx, []string{path}); err != nil {
+			return err
+		}
+		if s.stats.hits.Load() != hits {
+			s.pause(ctx, min(3*time.Since(began), time.Second))
+		}
+		spans = spans[n:]
 	}
-	return db.Ingest(ctx, paths)
+	return nil
 }
 
 // apart reports whether the hits of two keys lie in tables of their own.

@@ -104,6 +104,7 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, run uint64, at
 		if err != nil {
 			return sum, err
 		}
+		j.add(records, int64(len(s.appendTo(nil))))
 		g.forget(p, s)
 		j.gone = append(j.gone, parts...)
 		sum.Profiles++

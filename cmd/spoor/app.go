@@ -21,6 +21,7 @@ type appCommand struct {
 	Set       appSet       `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
 	Keys      appKeys      `cmd:"" help:"List, add, remove write keys, which senders use."`
 	Tokens    appTokens    `cmd:"" help:"List, add, remove API tokens, which readers use."`
+	Export    appExport    `cmd:"" help:"Write all profiles and hits of an app into a directory."`
 	Terminate appTerminate `cmd:"" help:"End an app: it takes no data from now on, and goes with all its data after a while."`
 	Delete    appDelete    `cmd:"" help:"Delete an app with all its data, now."`
 }
@@ -221,12 +222,20 @@ func (c *appTerminate) Run() error {
 		}
 	}
 	var app appJSON
-	if err := cl.call("PATCH", appPath(c.Name), map[string]string{"ends": time.Now().Add(c.After).UTC().Format(time.RFC3339)}, &app); err != nil {
+	if err := cl.call("PATCH", appPath(c.Name), map[string]string{"ends_in": c.After.String()}, &app); err != nil {
 		return err
 	}
-	fmt.Printf("app %s takes no data any more and goes with all its data at %s\nuntil then: spoor app terminate --export DIR, or the paths /api/export/users.csv and /api/export/hits.ndjson, give the data out; --cancel takes it back\n", c.Name, app.Ends)
+	fmt.Printf("app %s takes no data any more and goes with all its data at %s\nuntil then: spoor app export %[1]s DIR, or the paths /api/export/users.csv and /api/export/hits.ndjson, give the data out; --cancel takes it back\n", c.Name, app.Ends)
 	return nil
 }
+
+type appExport struct {
+	dataFlag
+	Name string `arg:"" help:"The app."`
+	Dir  string `arg:"" help:"Directory for users.csv and hits.ndjson; made if it is not there."`
+}
+
+func (c *appExport) Run() error { return exportApp(newClient(c.Data), c.Name, c.Dir) }
 
 // exportApp writes all profiles and hits of an app into a directory.
 func exportApp(cl *client, app, dir string) error {
@@ -242,7 +251,7 @@ func exportApp(cl *client, app, dir string) error {
 		out, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 		if err != nil {
 			in.Close()
-			return fmt.Errorf("cannot write the export: %w; nothing was terminated", err)
+			return fmt.Errorf("cannot write the export: %w; choose another directory", err)
 		}
 		var last lastBytes
 		n, err := io.Copy(io.MultiWriter(out, &last), in)
@@ -250,7 +259,7 @@ func exportApp(cl *client, app, dir string) error {
 			err = errors.New("the server could not finish it")
 		}
 		if err := errors.Join(err, out.Sync(), out.Close(), in.Close()); err != nil {
-			return fmt.Errorf("cannot write %s to its end: %w; nothing was terminated", path, err)
+			return fmt.Errorf("cannot write %s to its end: %w; try again", path, err)
 		}
 		fmt.Printf("%s: %d bytes\n", path, n)
 	}

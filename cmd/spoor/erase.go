@@ -7,7 +7,6 @@ import (
 	"net/url"
 	"os"
 	"slices"
-	"strconv"
 	"strings"
 )
 
@@ -46,13 +45,13 @@ func (c *eraseCommand) Run() error {
 		path := fmt.Sprintf("/api/public/users/%d/?app=%s", id, url.QueryEscape(c.App))
 		if i+1 < len(ids) {
 			if err := cl.call("DELETE", path, nil, nil); err != nil {
-				refused = append(refused, err)
+				refused = append(refused, fmt.Errorf("profile %d: %w", id, err))
 			}
 			fmt.Fprintf(os.Stderr, "%d of %d done\n", i+1, len(ids))
 			continue
 		}
 		if err := cl.call("DELETE", path+"&wait=true", nil, &r); err != nil {
-			refused = append(refused, err)
+			refused = append(refused, fmt.Errorf("profile %d: %w", id, err))
 		}
 	}
 	switch done := len(ids) - len(refused); {
@@ -64,13 +63,29 @@ func (c *eraseCommand) Run() error {
 	default:
 		fmt.Printf("%d persons erased; no byte is left in the files; the last receipt is %d of app %s\n", done, r.ID, r.App)
 	}
+	if len(who) > 1 { // one has it in the error below
+		for _, err := range refused {
+			fmt.Fprintln(os.Stderr, err)
+		}
+		for _, w := range unknown {
+			fmt.Fprintf(os.Stderr, "nobody is known by %q\n", shorten(w))
+		}
+	}
 	if len(refused) > 0 {
-		return fmt.Errorf("%d of %d were not erased: %w", len(refused), len(ids), refused[0])
+		return fmt.Errorf("%d of %d were not erased, and %d of the given are known of nobody; the first reason is %w", len(refused), len(ids), len(unknown), refused[0])
 	}
 	if len(unknown) > 0 {
-		return fmt.Errorf("app %s knows nobody by %d of the %d given, the first is %q; give public ids, cookies, user ids, e-mail addresses or phone numbers", c.App, len(unknown), len(who), unknown[0])
+		return fmt.Errorf("app %s knows nobody by %d of the %d given, the first is %q; give public ids, cookies, user ids, e-mail addresses or phone numbers", c.App, len(unknown), len(who), shorten(unknown[0]))
 	}
 	return nil
+}
+
+// shorten keeps a line of a list from flooding a message.
+func shorten(text string) string {
+	if len(text) > 100 {
+		return text[:100] + "…"
+	}
+	return text
 }
 
 func (c *eraseCommand) who() ([]string, error) {
@@ -100,33 +115,12 @@ func (c *eraseCommand) who() ([]string, error) {
 // findAll lists the public ids of the profiles to which a text may lead: it is
 // tried as public id, cookie, user id, e-mail address and phone number.
 func findAll(cl *client, app, text string) (ids []int64, err error) {
-	var apps []appJSON
-	if apps, err = listApps(cl); err != nil {
+	var found []struct{ ID int64 }
+	if err := cl.call("GET", appPath(app)+"find/?who="+url.QueryEscape(text), nil, &found); err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(apps, func(a appJSON) bool { return a.Name == app }) {
-		return nil, fmt.Errorf("there is no app %q; list the apps with: spoor app list", app)
+	for _, p := range found {
+		ids = append(ids, p.ID)
 	}
-	in := "app=" + url.QueryEscape(app)
-	if id, err := strconv.ParseInt(text, 10, 64); err == nil && id > 0 {
-		var p struct{ ID int64 }
-		if cl.call("GET", fmt.Sprintf("/api/public/users/%d/?%s", id, in), nil, &p) == nil {
-			ids = append(ids, p.ID)
-		}
-	}
-	by := []string{"key", "user_id", "phone_number"}
-	if strings.Contains(text, "@") {
-		by = []string{"key", "user_id", "email"}
-	}
-	for _, name := range by {
-		var people []struct{ ID int64 }
-		if cl.call("GET", "/api/public/users/search/?many=true&"+name+"="+url.QueryEscape(text)+"&"+in, nil, &people) != nil {
-			continue // nobody
-		}
-		for _, p := range people {
-			ids = append(ids, p.ID)
-		}
-	}
-	slices.Sort(ids)
-	return slices.Compact(ids), nil
+	return ids, nil
 }

@@ -63,12 +63,20 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	w.add("")
 	w.add("### What is collected")
 	w.add("")
-	w.add("- From visitors: a cookie or device id, pages, screens and events with time, address of the page and of the one before (query parameters dropped%s), title, resolution, language, time zone, and the properties that the site sends.", onlyIf(len(s.QueryAllow) > 0, " but "+strings.Join(s.QueryAllow, ", ")))
+	w.add("- From visitors: a cookie or device id, pages, screens and events with time, address of the page and of the one before (without query parameters but utm_*, click ids of advertisers%s), title, resolution, language, time zone, the user agent in full, consent as the site told it, and the properties that the site sends.", onlyIf(len(s.QueryAllow) > 0, ", "+strings.Join(s.QueryAllow, ", ")))
+	w.add("- Of persons who say who they are: user id, e-mail address, phone number, consent to web push, mobile identifiers.")
+	w.add("- Keyed hashes: of all identifiers, to find a person; of erased and objecting persons, without end, to refuse what would bring them back; of event ids, %d days at most, to recognise repeats.", (s.WindowDays+6)/7*7+21)
+	w.add("- Notices to the webhook that were not taken yet: the public id, three days.")
 	w.add("- Address: %s. Place, from the address: %s. Device, browser and system, from the user agent.", map[string]string{
 		"cut": "cut to /24 or /48 before anything is written", "full": "kept whole", "none": "not kept",
 	}[s.IP], map[string]string{"city": "city", "region": "region", "country": "country", "none": "not kept"}[s.Geo])
 	w.add("- Attributes of persons, by purpose:")
 	for _, purpose := range purposesOf(a) {
+		if s.Geo == "none" {
+			purpose.attributes = slices.DeleteFunc(purpose.attributes, func(name string) bool {
+				return name == spoor.AttrCity || name == spoor.AttrRegion || name == spoor.AttrCountry
+			})
+		}
 		w.add("  - %s: %s", purpose.name, strings.Join(purpose.attributes, ", "))
 	}
 	w.add("  - %s: custom attributes, unless the setting purposes says otherwise", a.Purpose("\x00"))
@@ -77,11 +85,11 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	w.add("### For how long")
 	w.add("")
 	if s.IdleDays == 0 {
-		w.add("- Anonymous profiles and their hits: without end (idle_days is 0).")
+		w.add("- Anonymous profiles: without end (idle_days is 0).")
 	} else {
 		w.add("- Anonymous profiles and their hits: until idle for %d full days; decided at midnight in %s.", s.IdleDays, a.Zone(at.UnixMilli()))
 	}
-	w.add("- Persons with a contact: until erased. Their hits: %s.", daysOr(s.HitsDays, "as long as the person"))
+	w.add("- Persons with a contact: until erased, or the app ends. Hits of anybody: %s.", daysOr(s.HitsDays, "as long as the person"))
 	for _, class := range s.Classes() {
 		w.add("- Hits of kind %s: %d days.", class.Kind, class.Days)
 	}

@@ -161,13 +161,16 @@ func (c *sweepCommand) plan(st *store.Store, s *retention.Sweeper, now func() ti
 		}
 		err := s.Plan(a, day, func(p *spoor.Profile, v spoor.Verdict) error {
 			return lines.Encode(map[string]any{
-				"app": a.Name, "id": p.ID, "last_active": v.LastDay.String(), "due": v.Due.String(), "kept_because": []string{}, "page_views": p.Views,
+				"app": a.Name, "id": p.ID, "last_active": v.LastDay.String(), "due": v.Due.String(), "due_because": "it has no contact and was last active on " + v.LastDay.String(), "kept_because": []string{}, "page_views": p.Views,
 			})
 		})
 		if err == nil {
 			err = s.PlanDays(a, day, func(p spoor.Partition, why string) error {
-				return lines.Encode(map[string]any{"app": a.Name, "day": p.Day.String(), "hits": p.Hits, "goes_because": why})
+				return lines.Encode(map[string]any{"app": a.Name, "day": p.Day.String(), "hits_at_most": p.Hits, "goes_because": why})
 			})
+		}
+		if end := a.End(); err == nil && end != 0 && a.Day(end) <= day {
+			err = lines.Encode(map[string]any{"app": a.Name, "ends": time.UnixMilli(end).UTC().Format(time.RFC3339), "goes_because": "it was terminated, or its plan ended"})
 		}
 		if err != nil {
 			return err
@@ -206,17 +209,29 @@ type explainCommand struct {
 	Profile string `arg:"" help:"Public id, cookie or device id, user id, e-mail address or phone number."`
 }
 
-// Run asks the running server.
+// Run asks the running server about all whom the argument may mean.
 func (c *explainCommand) Run() error {
 	cl := newClient(c.Data)
-	id, err := c.find(cl)
-	if err != nil {
-		return err
+	ids, err := findAll(cl, c.App, c.Profile)
+	if err == nil && len(ids) == 0 {
+		err = fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", c.App, c.Profile)
 	}
+	for _, id := range ids {
+		if err == nil {
+			err = c.explain(cl, id)
+		}
+	}
+	return err
+}
+
+func (c *explainCommand) explain(cl *client, id int64) error {
 	var v struct {
 		App        string
 		LastActive string   `json:"last_active"`
 		Due        string   `json:"due"`
+		DueBecause string   `json:"due_because"`
+		HitsDays   int      `json:"hits_days"`
+		Objected   string   `json:"objected_at"`
 		Because    []string `json:"kept_because"`
 	}
 	if err := cl.call("GET", fmt.Sprintf("/api/public/users/%d/retention/?app=%s", id, url.QueryEscape(c.App)), nil, &v); err != nil {
@@ -226,7 +241,15 @@ func (c *explainCommand) Run() error {
 	for _, why := range v.Because {
 		fmt.Println("  kept: " + why)
 	}
+	if v.Objected != "" {
+		fmt.Println("  objected to being tracked at " + v.Objected)
+	}
+	if v.HitsDays > 0 {
+		fmt.Printf("  its hits go when they are %d days old\n", v.HitsDays)
+	}
 	switch {
+	case v.DueBecause != "" && len(v.Because) > 0:
+		fmt.Printf("  planned deletion: on %s, because %s\n", v.Due, v.DueBecause)
 	case len(v.Because) == 0:
 		fmt.Println("  due: the next sweep removes it")
 	case v.Due == "":
@@ -235,18 +258,6 @@ func (c *explainCommand) Run() error {
 		fmt.Printf("  planned deletion: at the midnight that begins %s, if it stays idle until then\n", v.Due)
 	}
 	return nil
-}
-
-// find is the oldest profile that the argument may mean.
-func (c *explainCommand) find(cl *client) (int64, error) {
-	ids, err := findAll(cl, c.App, c.Profile)
-	if err == nil && len(ids) == 0 {
-		err = fmt.Errorf("app %s has no profile %q; give its public id, cookie, user id, e-mail address or phone number", c.App, c.Profile)
-	}
-	if err != nil {
-		return 0, err
-	}
-	return ids[0], nil
 }
 
 type scanCommand struct {
