@@ -27,16 +27,6 @@ func (r Right) String() string {
 	return "unknown"
 }
 
-// ParseRight is the reverse of String; ok is false for any other text.
-func ParseRight(name string) (r Right, ok bool) {
-	for i, n := range rightNames {
-		if n == name && i != 0 {
-			return Right(i), true
-		}
-	}
-	return RightNone, false
-}
-
 // Forever is the last day of a right that has no end.
 const Forever Day = math.MaxInt32
 

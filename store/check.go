@@ -380,6 +380,11 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 			c.bad("%s: activity %d counts %d profiles, hits give %d", day, kind, d.seen[kind].GetCardinality(), seen.GetCardinality())
 		}
 	}
+	return c.rows(day, d, sum)
+}
+
+// rows compares a day's roll-ups with its hits.
+func (c *checker) rows(day spoor.Day, d *dayState, sum *daySum) error {
 	late := map[string]*counts{}
 	for k, row := range d.rows {
 		row.text = k.text
@@ -408,7 +413,7 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		delete(wants, key)
 	}
 	prefix := countKey(nil, c.app.ID, day, 0, 0)
-	err = scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
+	err := scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
 		row, err := readCounts(value)
 		if err != nil {
 			return err
