@@ -107,12 +107,20 @@ func (e *Enricher) writePending(hits []spoor.Hit, n int) error {
 // need it whole.
 func (e *Enricher) complete(h *spoor.Hit, s *spoor.Settings, t *tally) {
 	h.IP = h.IP.Unmap().WithZone("")
-	h.Place = e.geo.place(h.IP, s.Geo, t)
+	precision := s.Geo
+	if s.GeoOptIn && h.Consent.Geolocation() != spoor.ChoiceGranted {
+		precision = "none"
+	}
+	h.Place = e.geo.place(h.IP, precision, t)
 	e.agents.describe(h, t)
 	h.Hints = spoor.Hints{}
-	led := minimise(h, s.QueryAllow)
+	// An advertiser's id of a click is for marketing, which has its own consent.
+	advertised := s.Mode != spoor.ModeConsent || h.Consent.Marketing() == spoor.ChoiceGranted
+	led := minimise(h, s.QueryAllow, advertised)
 	h.Campaign = e.campaign(h, led)
-	h.IP = cutAddress(h.IP, s.IP)
+	if h.IP = cutAddress(h.IP, s.IP); s.Children {
+		h.IP = netip.Addr{}
+	}
 	if h.Bot {
 		t.bots++
 	}

@@ -147,7 +147,7 @@ func TestMixedBatchKeepsItsOrder(t *testing.T) {
 			case pattern>>i&1 == 0:
 				want = append(want, hits[i].ID)
 			case i%2 == 0:
-				hits[i].Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceGranted)
+				hits[i].Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceGranted, spoor.ChoiceGranted)
 			default:
 				hits[i].Outcome, hits[i].Reason = spoor.Refused, "bad_event"
 			}
@@ -180,7 +180,7 @@ func TestMixedBatchKeepsItsOrder(t *testing.T) {
 func TestErrorsOfNextPass(t *testing.T) {
 	e := newTestEnricher(t, Options{Next: &kept{err: spoor.ErrBusy}})
 	denied := testHit()
-	denied.Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceDenied)
+	denied.Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceDenied, spoor.ChoiceUnknown)
 	for _, hits := range [][]spoor.Hit{{testHit()}, {denied, testHit()}} {
 		if err := e.Write(hits); !errors.Is(err, spoor.ErrBusy) {
 			t.Errorf("got %v", err)

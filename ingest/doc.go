@@ -26,7 +26,7 @@
 //	id          of the event: stored once, however often it is sent
 //	hints       {brands: [{brand, version}], full_version_list, mobile, platform,
 //	            platform_version, model, touch_points}
-//	consent     {analytics, marketing}: true, false, "granted", "denied"
+//	consent     {analytics, marketing, geolocation}: true, false, "granted", "denied"
 //	properties  of the hit: any object; attributes (or traits) of the profile
 //	ip, user_agent  of the visitor, where the app trusts its senders
 //

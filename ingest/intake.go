@@ -24,6 +24,8 @@ type request struct {
 	began      time.Time
 	now        int64  // the same in Unix milliseconds
 	origin     []byte // of the page, in the request's memory; empty: none
+	keep       keep   // what the device may store
+	cookie     string // profile key of our own cookie; widget only
 	readable   bool   // the page may read the reply
 	ip         netip.Addr
 	agent      string
@@ -91,6 +93,14 @@ type decoder func(rq *request, raw string, h *spoor.Hit) flaw
 // take is the way of every JSON protocol, from body to reply.
 func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	s.openCORS(rq)
+	if s.decodeAll(rq, door, decode) {
+		s.store(rq)
+	}
+}
+
+// decodeAll makes hits of the body's events. It reports false if it has refused
+// the request.
+func (s *Server) decodeAll(rq *request, door spoor.Door, decode decoder) bool {
 	body, reason := s.readBody(rq)
 	if reason == "" {
 		rq.key = headKey(rq.ctx)
@@ -101,9 +111,12 @@ func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	}
 	if reason != "" {
 		s.refuse(rq.ctx, reason)
-		return
+		return false
 	}
 	s.visitor(rq)
+	if door == spoor.DoorWidget {
+		rq.cookie = s.widgetKey(rq)
+	}
 	if door == spoor.DoorSegment && rq.context != "" {
 		rq.base.decode(rq, rq.context)
 	}
@@ -112,7 +125,7 @@ func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	for _, p := range rq.pieces {
 		s.decodePiece(rq, p, door, decode)
 	}
-	s.store(rq)
+	return true
 }
 
 // admit finds the app by its key and asks whether it may send this much now.
@@ -188,6 +201,9 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 	rq.known = p.members
 	if f = decode(rq, raw, h); f.reason == "" {
 		f = rq.complete(h, raw)
+	}
+	if f.reason == "" {
+		f = s.permit(rq, h)
 	}
 	r := result{id: h.ID, hit: len(rq.hits) - 1}
 	if f.reason != "" {

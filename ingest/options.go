@@ -29,6 +29,9 @@ type Options struct {
 	// Fallback answers paths that are no intake paths [404]. The request's
 	// body is complete and within BodyBytesMax when it is called.
 	Fallback fasthttp.RequestHandler
+	// SaltFile keeps the salts of cookieless visitors over a restart [memory
+	// only: visitors of the day count once more].
+	SaltFile string
 	Now      func() time.Time // [time.Now]
 	Log      *slog.Logger     // [slog.Default()]
 

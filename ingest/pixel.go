@@ -48,6 +48,9 @@ func (s *Server) takePixel(rq *request) {
 	if f.reason == "" {
 		f = rq.complete(h, "")
 	}
+	if f.reason == "" {
+		f = s.permit(rq, h)
+	}
 	r := result{id: h.ID}
 	if f.reason != "" {
 		r = result{id: h.ID, hit: -1, flaw: f, outcome: spoor.Refused}
@@ -95,6 +98,8 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 			h.Language = value
 		case "z":
 			h.TimeZone = value
+		case "a", "m", "g":
+			f.readPixelConsent(&h.Consent, name, value)
 		default:
 			if p, ok := strings.CutPrefix(name, "p."); ok && p != "" && strings.IndexByte(p, 0) < 0 {
 				properties = appendMember(properties, p, value)
@@ -113,6 +118,31 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 		}
 	}
 	return f
+}
+
+// readPixelConsent reads one category of consent, 1 or 0: a for analytics, m for
+// marketing, g for geolocation.
+func (f *flaw) readPixelConsent(dst *spoor.Consent, name, value string) {
+	c := spoor.ChoiceUnknown
+	switch value {
+	case "1":
+		c = spoor.ChoiceGranted
+	case "0":
+		c = spoor.ChoiceDenied
+	case "":
+	default:
+		f.set(reasonValue, "consent")
+	}
+	a, m, g := dst.Analytics(), dst.Marketing(), dst.Geolocation()
+	switch name {
+	case "a":
+		a = c
+	case "m":
+		m = c
+	default:
+		g = c
+	}
+	*dst = spoor.NewConsent(a, m, g)
 }
 
 // appendMember appends a member with a text value to an object that begins

@@ -23,6 +23,7 @@ var routes = func() map[string]route {
 		"":           {"GET, HEAD", false, (*Server).serveRoot},
 		"/healthz":   {"GET, HEAD", false, (*Server).serveHealth},
 		"/hit":       {"POST, OPTIONS", true, (*Server).serveNative},
+		"/w":         {"POST, OPTIONS", true, (*Server).serveWidget},
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {

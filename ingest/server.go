@@ -24,6 +24,7 @@ type Server struct {
 	http     *fasthttp.Server
 	conns    *connections
 	buckets  buckets
+	salts    *salts
 	origins  origins
 	senders  senders
 	counters counters
@@ -43,12 +44,18 @@ func New(o Options) (*Server, error) {
 		masked[i] = p.Masked()
 	}
 	o.TrustedProxies = masked
+	salts, err := openSalts(o.SaltFile, o.Now)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		opts:     o,
 		conns:    newConnections(o),
 		buckets:  buckets{eventsMax: o.EventsMax},
+		salts:    salts,
 		counters: newCounters(),
 	}
+	salts.watch(func(err error) { s.storeFailed(err) })
 	s.requests.New = func() any { return new(request) }
 	s.http = &fasthttp.Server{
 		Handler:                      s.handle,
@@ -92,6 +99,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
 	defer cancel()
 	s.conns.closeSilent(false)
+	s.salts.close()
 	err := s.http.ShutdownWithContext(ctx)
 	s.conns.closeSilent(true)
 	if err != nil {

@@ -105,7 +105,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	}
 	l := c.Limits
 	take := ingest.Options{
-		Now: now, Sink: enricher, Apps: st, TrustedProxies: prefixes(c.TrustedProxies), Log: log,
+		Now: now, Sink: enricher, Apps: st, SaltFile: filepath.Join(c.Data, "salts"), TrustedProxies: prefixes(c.TrustedProxies), Log: log,
 		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
 		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
 		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,

@@ -1,0 +1,109 @@
+package ingest
+
+import (
+	"encoding/json"
+	"strings"
+	"testing"
+
+	"github.com/spoorhq/spoor"
+)
+
+const load = "abcdefghijklmnop" // of a page load
+
+type widgetReply struct {
+	Mode, Keep, Key string
+	Days            int
+	Errors          bool
+	Results         []struct{ Status, Reason, Field, ID string }
+}
+
+// Goal: the reply tells the device what to store, and never more than the mode
+// allows; parallel first requests of a page load agree on the key.
+func TestWidgetReply(t *testing.T) {
+	apps := testApps()
+	b := start(t)
+	b.opts.Apps = apps
+	set := &apps[0].Settings
+	set.EventsPerMinute = 0
+	n := 0
+	f := func(event string, headers ...string) (r widgetReply, cookies []string) {
+		t.Helper()
+		n++
+		body := strings.ReplaceAll(`{"batch":[`+event+`]}`, "LOAD", load)
+		a := b.send(t, "POST", "/w?k=k1", body, append([]string{"Origin", "https://www.shop.example"}, headers...)...)
+		if a.status != 200 {
+			t.Fatalf("%d %s", a.status, a.body)
+		}
+		if err := json.Unmarshal([]byte(a.body), &r); err != nil {
+			t.Fatalf("%v: %s", err, a.body)
+		}
+		return r, a.head.Values("Set-Cookie")
+	}
+	set.Mode, set.HitsDays = spoor.ModeCookieless, 0
+	r, _ := f(`{"id":"LOAD-1","key":"fromanother"}`)
+	if r.Mode != "cookieless" || r.Keep != "no" || r.Key != "" || r.Results[0].Status != "stored" || !spoor.DailyKey(b.sink.all()[0].Key) {
+		t.Errorf("%+v %q", r, b.sink.all()[0].Key)
+	}
+	set.Mode = spoor.ModeExempt
+	first, cookies := f(`{"id":"LOAD-2"}`)
+	second, _ := f(`{"id":"LOAD-3"}`)
+	if first.Keep != "script" || len(first.Key) != keyLetters || first.Days != spoor.CookieDays || second.Key != first.Key || len(cookies) > 0 || first.Errors {
+		t.Errorf("%+v %+v %v", first, second, cookies)
+	}
+	if r, _ = f(`{"id":"zyxwvutsrqponmlk-1"}`); r.Key == first.Key {
+		t.Error("two page loads get one key")
+	}
+	if r, _ = f(`{"id":"LOAD-4","key":"mine","user_id":"u"}`); r.Key != "mine" || r.Keep != "script" {
+		t.Errorf("a key that was sent: %+v", r)
+	}
+	set.Errors = true
+	if r, _ = f(`{"id":"LOAD-5","type":"event"}`); r.Keep != "" || !r.Errors || r.Results[0].Reason != "name_missing" {
+		t.Errorf("a bad event changes what is kept: %+v", r)
+	}
+
+	set.Mode = spoor.ModeConsent
+	if r, _ = f(`{"id":"LOAD-6"}`); r.Keep != "no" || r.Results[0].Reason != "consent_missing" {
+		t.Errorf("%+v", r)
+	}
+	if r, _ = f(`{"id":"LOAD-6","consent":{"analytics":false}}`); r.Keep != "no" || r.Results[0].Reason != "consent_denied" {
+		t.Errorf("%+v", r)
+	}
+	if r, _ = f(`{"id":"LOAD-6","consent":{"analytics":true}}`); r.Keep != "script" || r.Key != first.Key {
+		t.Errorf("%+v", r)
+	}
+
+	set.CookieDomain = "shop.example"
+	r, cookies = f(`{"id":"LOAD-7","consent":{"analytics":true}}`, "Host", "track.shop.example:8443")
+	want := "__ca__chat=" + first.Key + "; max-age=34128000; domain=shop.example; path=/; secure; SameSite=Lax"
+	if r.Keep != "server" || len(cookies) != 1 || cookies[0] != want {
+		t.Errorf("%+v\n got %v\nwant %v", r, cookies, want)
+	}
+	r, cookies = f(`{"id":"LOAD-8","consent":{"analytics":true},"key":"stale"}`, "Host", "track.shop.example", "Cookie", "a=b; __ca__chat=mine")
+	if r.Keep != "server" || r.Key != "mine" || len(cookies) > 0 {
+		t.Errorf("the cookie is renewed, or loses against the script: %+v %v", r, cookies)
+	}
+	r, cookies = f(`{"id":"LOAD-9","consent":{"analytics":true},"key":"mine"}`, "Host", "track.other.example", "Cookie", "__ca__chat=foreign")
+	if r.Keep != "script" || r.Key != "mine" || len(cookies) > 0 {
+		t.Errorf("under another host: %+v %v", r, cookies)
+	}
+	r, _ = f(`{"id":"LOAD-10","consent":{"analytics":true}}`, "Host", "track.shop.example", "Cookie", `__ca__chat="x\"y"`)
+	if r.Key != first.Key {
+		t.Errorf("a hostile cookie: %+v", r)
+	}
+	b.sink.fail = func(hits []spoor.Hit) error {
+		hits[0].Outcome, hits[0].Reason = spoor.Refused, spoor.ReasonObject
+		return nil
+	}
+	if r, _ = f(`{"id":"LOAD-11","consent":{"analytics":true}}`); r.Keep != "no" || r.Results[0].Reason != "objected" {
+		t.Errorf("who objected keeps a cookie: %+v", r)
+	}
+}
+
+// Goal: a page speaks for nobody but its visitor, even where servers may.
+func TestWidgetIsNoServer(t *testing.T) {
+	b := start(t)
+	b.send(t, "POST", "/w?k=k2", `{"batch":[{"id":"`+load+`-1","ip":"203.0.113.7","user_agent":"Other"}]}`, "User-Agent", "Mozilla/5.0").ok(t)
+	if h := b.sink.all()[0]; h.IP.String() != "127.0.0.1" || h.UserAgent != "Mozilla/5.0" {
+		t.Errorf("%v %q", h.IP, h.UserAgent)
+	}
+}
