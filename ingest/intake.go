@@ -146,11 +146,8 @@ func (s *Server) admit(rq *request, events int) spoor.Reason {
 		return reasonNoKey
 	}
 	app := s.opts.Apps.AppByKey(rq.key)
-	switch {
-	case app == nil:
+	if app == nil {
 		return reasonUnknownKey
-	case app.Closed:
-		return spoor.ReasonClosed
 	}
 	rq.app = app
 	if len(rq.origin) > 0 {
@@ -162,7 +159,15 @@ func (s *Server) admit(rq *request, events int) spoor.Reason {
 			allowOrigin(rq.ctx, rq.origin)
 		}
 	}
-	if wait := s.buckets.take(app, events, s.opts.Now()); wait > 0 {
+	return s.mayTake(rq, events)
+}
+
+// mayTake asks whether the request's app takes so many events now.
+func (s *Server) mayTake(rq *request, events int) spoor.Reason {
+	if rq.app.Closed {
+		return spoor.ReasonClosed
+	}
+	if wait := s.buckets.take(rq.app, events, s.opts.Now()); wait > 0 {
 		seconds := max(1, int(math.Ceil(wait.Seconds())))
 		rq.ctx.Response.Header.Set("Retry-After", strconv.Itoa(seconds))
 		return reasonRate
@@ -196,10 +201,17 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 		return
 	}
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: door, Received: rq.now})
-	h := &rq.hits[len(rq.hits)-1]
 	raw := string(p.raw)
 	rq.known = p.members
-	if f = decode(rq, raw, h); f.reason == "" {
+	f = decode(rq, raw, &rq.hits[len(rq.hits)-1])
+	s.finish(rq, f, raw)
+}
+
+// finish completes the newest hit, unless it has a flaw, asks the gate, and
+// appends the result; a hit that is refused goes.
+func (s *Server) finish(rq *request, f flaw, raw string) {
+	h := &rq.hits[len(rq.hits)-1]
+	if f.reason == "" {
 		f = rq.complete(h, raw)
 	}
 	if f.reason == "" {

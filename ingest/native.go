@@ -85,6 +85,10 @@ func (rq *request) believes(h *spoor.Hit) bool {
 func (f *flaw) readKind(dst *spoor.Kind, raw string) {
 	var name string
 	f.readText(&name, raw, "type")
+	f.nameKind(dst, name)
+}
+
+func (f *flaw) nameKind(dst *spoor.Kind, name string) {
 	if name == "" {
 		return
 	}

@@ -44,20 +44,7 @@ func (s *Server) takePixel(rq *request) {
 	s.visitor(rq)
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: spoor.DoorPixel, Received: rq.now})
 	h := &rq.hits[0]
-	f := decodePixel(rq, string(ctx.URI().QueryString()), h)
-	if f.reason == "" {
-		f = rq.complete(h, "")
-	}
-	if f.reason == "" {
-		f = s.permit(rq, h)
-	}
-	r := result{id: h.ID}
-	if f.reason != "" {
-		r = result{id: h.ID, hit: -1, flaw: f, outcome: spoor.Refused}
-		clear(rq.hits)
-		rq.hits = rq.hits[:0]
-	}
-	rq.results = append(rq.results, r)
+	s.finish(rq, decodePixel(rq, string(ctx.URI().QueryString()), h), "")
 	s.store(rq)
 }
 
@@ -86,6 +73,8 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 			rq.setID(&f, &h.ID, value, name)
 		case "e":
 			h.Name = value
+		case "y":
+			f.nameKind(&h.Kind, value)
 		case "u":
 			h.URL = value
 		case "r":
@@ -109,7 +98,7 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 	if properties != nil {
 		h.Properties = append(properties, '}')
 	}
-	if h.Name != "" {
+	if h.Name != "" && h.Kind == spoor.KindPage {
 		h.Kind = spoor.KindEvent
 	}
 	if h.URL == "" && rq.ctx != nil {

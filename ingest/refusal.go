@@ -48,6 +48,9 @@ const (
 	reasonConsentMissing spoor.Reason = "consent_missing"
 	reasonSignal         spoor.Reason = "opted_out"
 	reasonChildren       spoor.Reason = "children"
+	reasonLink           spoor.Reason = "link_not_signed"
+	reasonLinkExpired    spoor.Reason = "link_expired"
+	reasonLinkTarget     spoor.Reason = "link_target"
 	reasonExcluded       spoor.Reason = "excluded"
 	reasonOther          spoor.Reason = "refused"
 )
@@ -112,6 +115,9 @@ var refusals = []refusal{
 	{reasonSignal, 403, "the browser signals that its user does not want this (Sec-GPC or DNT), and the app heeds it; nothing was kept", 0, false},
 	{reasonChildren, 403, "the app is for children and recognises nobody; send no persons", 0, false},
 	{reasonExcluded, 403, "the app excludes such hits; field names the setting", 0, false},
+	{reasonLink, 403, "it is not signed by the app it names, or was changed; make it with spoor link", 0, false},
+	{reasonLinkExpired, 410, "it has expired; look for a newer one", 0, false},
+	{reasonLinkTarget, 400, "its target is no address of http or https of at most 4096 bytes", 0, false},
 	{reasonOther, 400, "the hit was refused by a later stage", 0, false},
 
 	{spoor.ReasonConsent, 403, "the sender said that analytics is not consented to; nothing was kept", 0, false},

@@ -164,7 +164,10 @@ func (b *bench) send(t testing.TB, method, path, body string, headers ...string)
 	if host := req.Header.Get("Host"); host != "" { // net/http takes it from here only
 		req.Host = host
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -112,6 +112,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 		ConnectionsMax: l.ConnectionsMax, ConnectionsPerAddressMax: l.ConnectionsPerAddressMax,
 		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
 	}
+	take.Object = answer.Object
 	if c.PublicAPI {
 		take.Fallback = answer.Handler()
 	}
