@@ -18,13 +18,16 @@ const module = "github.com/spoorhq/spoor"
 // decision. "*": wiring.
 var mayImport = map[string][]string{
 	".":         {},
-	"ingest":    {},
+	"ingest":    {"ingest/widget"},
 	"enrich":    {},
 	"store":     {},
 	"query":     {},
 	"retention": {},
 	"bench":     {"*"},
 	"cmd/spoor": {"*"},
+
+	"ingest/widget":       {},
+	"ingest/widget/build": {},
 }
 
 // homes says where each heavy dependency lives. Tests may import what they
@@ -38,6 +41,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
+	{"github.com/evanw/esbuild", []string{"ingest/widget/build"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
 }

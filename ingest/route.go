@@ -28,6 +28,9 @@ var routes = func() map[string]route {
 		"/c":         {"GET, HEAD", false, (*Server).serveClick},
 		"/o":         {"GET, HEAD, POST", false, (*Server).serveOptOut},
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
+
+		"/widget.js":      {"GET, HEAD", false, (*Server).serveCore},
+		"/widget-more.js": {"GET, HEAD", false, (*Server).serveMore},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {
 		serve := func(s *Server, rq *request) { s.serveSegment(rq, kind) }
