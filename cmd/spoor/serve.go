@@ -116,6 +116,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if c.PublicAPI {
 		take.Fallback = answer.Handler()
 	}
+	if c.Demo {
+		take.Fallback = (&demoPage{store: st, next: take.Fallback}).serve
+	}
 	collector, err := ingest.New(take)
 	if err != nil {
 		return err

@@ -37,7 +37,7 @@ var parts = []struct {
 // what the first part calls them is passed on to the second.
 func build(dir string) (map[string][]byte, error) {
 	scripts := map[string][]byte{}
-	var shared map[string]any
+	shared := map[string]any{} // none is not the same as empty: nothing would be given back
 	for _, p := range parts {
 		r := api.Build(api.BuildOptions{
 			EntryPoints: []string{filepath.Join(dir, "src", p.source)},

@@ -48,7 +48,7 @@ let warn = (...what) => {
 const cookie = (name) => ('; ' + d.cookie).split('; ' + name + '=')[1]?.split(';')[0]
 
 const setCookie = (name, value, days, domain = '') => {
-  d.cookie = name + '=' + value + ';path=/;samesite=lax;max-age=' + days * 86400 + (l.protocol == 'https:' ? ';secure' : '') + ';domain=' + domain
+  d.cookie = name + '=' + value + ';path=/;samesite=lax;max-age=' + days * 86400 + (/^https/.test(l) ? ';secure' : '') + ';domain=' + domain
 }
 
 // A cookie that the collector has set may belong to any domain above this host.
@@ -122,6 +122,9 @@ const later = (core.later_ = () => {
   )
 })
 
+// A reply names the key of one visitor, so no batch has events of two.
+const ownerOf = (e) => e.key || e.id.slice(0, 16)
+
 // send sends what there is, oldest first: by fetch, whose reply is waited for,
 // or, as the last thing a page can do, by beacon.
 const send = (core.send_ = (last) => {
@@ -129,15 +132,16 @@ const send = (core.send_ = (last) => {
   if (!last) {
     if (busy) return
     if (Date.now() < core.until_) return later()
-    if (want && !loaded) return load().then(later)
+    if (want) return load().then(later)
   }
   const asked = choice.analytics
-  const owner = core.page_
   const batch = []
   const texts = []
   let size = 0
+  let owner
   for (const e of keyed()) {
     if (last && sent.includes(e.id)) continue
+    if ((owner ||= ownerOf(e)) != ownerOf(e)) break
     const text = JSON.stringify({ ...common, consent: choice, ...e })
     if ((size += text.length) > batchCharsMax) break
     batch.push(e.id)
@@ -153,9 +157,25 @@ const send = (core.send_ = (last) => {
     .then(async (r) => {
       const wait = r.headers.get('Retry-After')
       if (wait || r.status > 501) return failed(wait)
-      if (r.ok) return answered(await r.json(), batch, asked, owner)
-      warn('refused:', r.headers.get('X-Spoor-Refused') || r.status)
-      take(batch)
+      if (!r.ok) return take(batch, warn('refused:', r.headers.get('X-Spoor-Refused') || r.status))
+      const reply = await r.json()
+      fails = 0
+      mode = reply.mode
+      // What lacks consent waits for it, unless it was sent with consent.
+      take(batch.filter((_, i) => asked || reply.results[i].reason != 'consent_missing'))
+      if (owner != (cookie(keyCookie) || core.page_)) return // withdrawn or reset meanwhile: the key is another's
+      if (reply.key) {
+        core.kept_ = 1
+        // The collector may have set it with this reply; it is never renewed.
+        cookie(keyCookie) || setCookie(keyCookie, reply.key, reply.days)
+        conf.userKey = cookie(keyCookie)
+        load()
+      } else if (reply.keep) {
+        dropCookie(keyCookie)
+        core.unsave_()
+        core.kept_ = 0
+      }
+      if (reply.errors) load().then(quiet((more) => more.errors_()))
     })
     .catch(failed)
     .then(() => {
@@ -167,7 +187,7 @@ const send = (core.send_ = (last) => {
 // failed puts the next try off, ever longer, or as long as the collector asks.
 const failed = (seconds) => {
   core.told_ = +seconds
-  core.until_ = Date.now() + 1e3 * (core.told_ || Math.min(2 ** fails++, 60) * (0.5 + Math.random()))
+  core.until_ = Date.now() + 1e3 * (core.told_ || Math.min(2 ** fails++, 60) * (1 + Math.random()))
   sent = []
   core.save_()
 }
@@ -179,33 +199,13 @@ const take = (ids) => {
   core.save_()
 }
 
-const answered = (reply, batch, asked, owner) => {
-  fails = 0
-  mode = reply.mode
-  // What lacks consent waits for it, unless it was sent with consent.
-  take(batch.filter((_, i) => asked || reply.results[i].reason != 'consent_missing'))
-  if (owner != core.page_) return // withdrawn or reset meanwhile: the key is another's
-  if (reply.key) {
-    core.kept_ = 1
-    if (reply.keep == 'script' && !cookie(keyCookie)) setCookie(keyCookie, reply.key, reply.days)
-    conf.userKey = cookie(keyCookie) || reply.key
-    load()
-  } else if (reply.keep) {
-    dropCookie(keyCookie)
-    core.unsave_()
-    core.kept_ = 0
-  }
-  if (reply.errors) load().then(quiet((more) => more.errors_()))
-}
-
 // load loads the second file, which holds what not every page uses. It gives
 // nothing if that fails.
 let want // the first events wait for it
-let loaded
 let loading
 const load = () =>
   (loading ||= import(new URL('widget-more.js?' + fails, script.src))
-    .then((more) => (loaded = more.default(core)))
+    .then((more) => more.default(core, (want = 0)))
     .catch(() => failed((loading = 0))))
 
 // place is what makes a page: after a plain # follows a place on it, after #/
@@ -284,8 +284,8 @@ const optIn = () => dropCookie(ignoreCookie)
 
 // sign obeys links to #spoor=ignore and #spoor=track.
 const sign = () => {
-  if (l.hash == '#spoor=ignore') optOut()
-  if (l.hash == '#spoor=track') optIn()
+  if (/#spoor=ignore/.test(l)) optOut()
+  if (/#spoor=track/.test(l)) optIn()
 }
 
 const userengage = (name, properties) => {

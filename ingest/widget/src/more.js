@@ -78,6 +78,7 @@ export default (core) => {
 
   let saved = [] // ids in the entry of this page; none: there is no entry
   let adopted
+  let freed // the page has gone; browsers say so before they say that it is hidden
 
   // save keeps the queue for a page that comes later; an owner that goes gives
   // it free at once.
@@ -86,7 +87,7 @@ export default (core) => {
     if (!adopted) adopt()
     const events = core.keyed_()
     if (!events[0] && !saved[0]) return
-    const until = free ? 0 : Math.max(core.until_, Date.now()) + leaseMs
+    const until = (freed ||= free) ? 0 : Math.max(core.until_, Date.now()) + leaseMs
     let text
     while ((text = JSON.stringify({ until, events })).length > entryCharsMax) events.shift()
     if (events[0]) localStorage[prefix + core.page_] = text
@@ -151,6 +152,7 @@ export default (core) => {
     core.send_()
   })
   on(window, 'pageshow', (event) => {
+    freed = 0
     // What another page has taken meanwhile is its.
     if (event.persisted && saved[0] && !localStorage[prefix + core.page_]) core.queue_ = core.queue_.filter((e) => !saved.includes(e.id))
   })
