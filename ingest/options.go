@@ -29,6 +29,8 @@ type Options struct {
 	// Fallback answers paths that are no intake paths [404]. The request's
 	// body is complete and within BodyBytesMax when it is called.
 	Fallback fasthttp.RequestHandler
+	// Pages answers further paths, by path without its trailing slash [none].
+	Pages map[string]fasthttp.RequestHandler
 	// SaltFile keeps the salts of cookieless visitors over a restart [memory
 	// only: visitors of the day count once more].
 	SaltFile string

@@ -50,8 +50,11 @@ var routes = func() map[string]route {
 
 // route hands a request of client to its protocol.
 func (s *Server) route(ctx *fasthttp.RequestCtx, client netip.Addr) {
-	r, ok := routes[string(bytes.TrimSuffix(ctx.Path(), []byte{'/'}))]
-	switch {
+	path := bytes.TrimSuffix(ctx.Path(), []byte{'/'})
+	r, ok := routes[string(path)]
+	switch page := s.opts.Pages[string(path)]; {
+	case page != nil:
+		page(ctx)
 	case !ok && s.opts.Fallback != nil:
 		s.work(ctx, client, (*Server).serveFallback)
 	case !ok:

@@ -12,10 +12,10 @@ import (
 )
 
 //go:embed demopage
-var demoFiles embed.FS
+var demoFolder embed.FS
 
-// demoPages are the files of the page by path.
-var demoPages = map[string]struct{ file, contentType string }{
+// demoFiles are the files of the page by path.
+var demoFiles = map[string]struct{ file, contentType string }{
 	"/demo":          {"index.html", "text/html; charset=utf-8"},
 	"/demo/demo.css": {"demo.css", "text/css; charset=utf-8"},
 	"/demo/demo.js":  {"demo.js", "text/javascript; charset=utf-8"},
@@ -29,32 +29,31 @@ const demoPolicy = "default-src 'none'; script-src 'self'; style-src 'self'; con
 // loopback, where anybody may read the demo app.
 type demoPage struct {
 	store *store.Store
-	next  fasthttp.RequestHandler // nil: 404
 	feed  demoFeed
 }
 
-func (p *demoPage) serve(ctx *fasthttp.RequestCtx) {
-	path := strings.TrimSuffix(string(ctx.Path()), "/")
-	page, ok := demoPages[path]
-	h := &ctx.Response.Header
-	switch {
-	case ok && (ctx.IsGet() || ctx.IsHead()):
-		text, _ := demoFiles.ReadFile("demopage/" + page.file) // it is in the program
-		h.SetContentType(page.contentType)
-		h.Set("Content-Security-Policy", demoPolicy)
-		ctx.SetBody(text)
-	case path == "/demo/hits" && ctx.IsGet():
-		h.SetContentType("application/json")
-		ctx.SetBody(p.hits(ctx.QueryArgs().GetUintOrZero("after")))
-	case p.next != nil:
-		p.next(ctx)
-		return
-	default:
-		ctx.Error("nothing is here; the demo page is at /demo\n", fasthttp.StatusNotFound)
+// pages are the paths of the page: its files, and the hits that it lists.
+func (p *demoPage) pages() map[string]fasthttp.RequestHandler {
+	m := map[string]fasthttp.RequestHandler{
+		"/demo/hits": func(ctx *fasthttp.RequestCtx) {
+			demoReply(ctx, "application/json", p.hits(ctx.QueryArgs().GetUintOrZero("after")))
+		},
 	}
+	for path, page := range demoFiles {
+		text, _ := demoFolder.ReadFile("demopage/" + page.file) // it is in the program
+		m[path] = func(ctx *fasthttp.RequestCtx) { demoReply(ctx, page.contentType, text) }
+	}
+	return m
+}
+
+func demoReply(ctx *fasthttp.RequestCtx, contentType string, body []byte) {
+	h := &ctx.Response.Header
+	h.SetContentType(contentType)
+	h.Set("Content-Security-Policy", demoPolicy)
 	h.Set("X-Content-Type-Options", "nosniff")
 	h.Set("Referrer-Policy", "same-origin")
 	h.Set("Cache-Control", "no-cache")
+	ctx.SetBody(body)
 }
 
 // hits is what the demo app has stored since the hit of number after.

@@ -117,7 +117,7 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 		take.Fallback = answer.Handler()
 	}
 	if c.Demo {
-		take.Fallback = (&demoPage{store: st, next: take.Fallback}).serve
+		take.Pages = (&demoPage{store: st}).pages()
 	}
 	collector, err := ingest.New(take)
 	if err != nil {
