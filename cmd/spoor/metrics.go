@@ -136,7 +136,6 @@ func (m *metrics) collectIntake(count, gauge figure) {
 func (m *metrics) collectEnrich(count, gauge figure) {
 	s := m.enricher.Stats()
 	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
-	count("consent_denied_total", "Hits refused because analytics was not consented to.", float64(s.NoConsent))
 	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
 	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
 	count("geo_misses_total", "Addresses without a place.", float64(s.GeoMisses))
