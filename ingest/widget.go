@@ -59,7 +59,7 @@ func (s *Server) replyWidget(rq *request) {
 	switch {
 	case rq.keep == keepNothing:
 		b = append(b, `,"keep":"no"`...)
-	case rq.keep == keepKey && key != "":
+	case rq.keep == keepKey && cookieSafe(key): // no script of ours has another
 		by := `","keep":"script"`
 		if s.ownCookie(rq) {
 			by = `","keep":"server"`
