@@ -393,7 +393,7 @@ func FuzzLink(f *testing.F) {
 			var ctx fasthttp.RequestCtx
 			ctx.Init(&fasthttp.Request{}, nil, nil)
 			ctx.Request.Header.SetRequestURI("/c?" + q.Encode())
-			s.handle(&ctx)
+			s.handle(&ctx, s.route)
 			return &ctx
 		}
 		for _, ctx := range []*fasthttp.RequestCtx{ask(), func() *fasthttp.RequestCtx { q.Set("u", other); return ask() }()} {

@@ -145,7 +145,7 @@ func FuzzWidget(f *testing.F) {
 		h.Set("Origin", origin)
 		h.Set("Cookie", cookie)
 		ctx.Request.SetBodyStream(bytes.NewReader(body), len(body))
-		s.handle(&ctx)
+		s.handle(&ctx, s.route)
 		if s.Stats().Panics > 0 {
 			t.Fatal("it panicked")
 		}
