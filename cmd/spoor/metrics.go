@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"

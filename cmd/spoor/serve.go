@@ -17,9 +17,9 @@ import (
 	"time"
 
 	"github.com/spoorhq/spoor"
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
