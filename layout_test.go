@@ -17,14 +17,15 @@ const module = "github.com/spoorhq/spoor"
 // root, which all may. A package that is not listed fails: adding one is a
 // decision. "*": wiring.
 var mayImport = map[string][]string{
-	".":         {},
-	"ingest":    {"ingest/widget"},
-	"enrich":    {},
-	"store":     {},
-	"query":     {},
-	"retention": {},
-	"bench":     {"*"},
-	"cmd/spoor": {"*"},
+	".":            {},
+	"ingest":       {"ingest/widget"},
+	"ingest/certs": {},
+	"enrich":       {},
+	"store":        {},
+	"query":        {},
+	"retention":    {},
+	"bench":        {"*"},
+	"cmd/spoor":    {"*"},
 
 	"ingest/widget":       {},
 	"ingest/widget/build": {},
@@ -42,6 +43,7 @@ var homes = []struct {
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
 	{"github.com/evanw/esbuild", []string{"ingest/widget/build"}},
+	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
 }

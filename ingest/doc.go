@@ -5,9 +5,13 @@
 // Make a Server with New, hand it a listener with Serve, end it with Shutdown.
 // The way of a request: gate.go refuses ambiguous HTTP, route.go finds the
 // protocol, body.go reads within limits, envelope.go finds the events, a
-// decoder (native.go, segment.go, pixel.go) makes each a Hit, intake.go writes
-// them and replies. refusal.go holds every refusal. A new protocol is a file
+// decoder (native.go, segment.go, pixel.go) makes each a Hit, policy.go permits
+// it, intake.go writes them and replies. refusal.go holds every refusal. A new protocol is a file
 // with a decoder and its lines in route.go.
+//
+// Before a hit goes on, policy.go asks whether it may be taken and under whose
+// name: the privacy mode of the app, signals of the browser, consent, children,
+// exclusions. It is the only place that decides so.
 //
 // # Native fields
 //

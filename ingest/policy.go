@@ -1,11 +1,9 @@
 package ingest
 
 import (
-	"bytes"
 	"strings"
 
 	"github.com/spoorhq/spoor"
-	"github.com/valyala/fasthttp"
 )
 
 // keep is what a device may store for the app, for the widget's reply.
@@ -157,13 +155,4 @@ func pageLoad(id string) string {
 		return ""
 	}
 	return load
-}
-
-// host is the name under which the collector was reached, without its port.
-func host(ctx *fasthttp.RequestCtx) string {
-	name := ctx.Request.Header.Host()
-	if i := bytes.LastIndexByte(name, ':'); i > bytes.LastIndexByte(name, ']') {
-		name = name[:i]
-	}
-	return string(name)
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
 )
 
 // doorways are how a hit of one person, with a key, a user id and an attribute
@@ -370,4 +371,42 @@ func TestCookielessPersons(t *testing.T) {
 	set.EmailIdentifies = true
 	f(`{"key":"abc","attributes":{"email":"ada@shop.example"}}`, false, 1)
 	f(`{"key":"abc","attributes":{"plan":"pro"}}`, true, 0)
+}
+
+// FuzzLink changes signed links: only what was signed leads on, and only to an
+// address of http or https.
+func FuzzLink(f *testing.F) {
+	f.Add("k1", "https://shop.example/", "8Uh7Fp9wMj5l", int64(1), "https://shop.example/")
+	f.Add("k1", "https://shop.example/\nx", "", int64(60), "x")
+	f.Add("k1", "javascript:alert(1)", "a\x00", int64(-1), "//evil.example")
+	apps := testApps()
+	apps[0].LinkSecret = "secret"
+	s, err := New(Options{Sink: new(memorySink), Apps: apps, Now: func() time.Time { return noon }})
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Cleanup(s.salts.close)
+	f.Fuzz(func(t *testing.T, key, target, profile string, life int64, other string) {
+		link := spoor.Link{Key: key, Target: target, Profile: profile, Expires: noon.Unix() + life%1000}
+		q := url.Values{"k": {key}, "u": {target}, "p": {profile}, "x": {fmt.Sprint(link.Expires)}, "s": {link.Sign("secret")}}
+		ask := func() *fasthttp.RequestCtx {
+			var ctx fasthttp.RequestCtx
+			ctx.Init(&fasthttp.Request{}, nil, nil)
+			ctx.Request.Header.SetRequestURI("/c?" + q.Encode())
+			s.handle(&ctx, s.route)
+			return &ctx
+		}
+		for _, ctx := range []*fasthttp.RequestCtx{ask(), func() *fasthttp.RequestCtx { q.Set("u", other); return ask() }()} {
+			to := string(ctx.Response.Header.Peek("Location"))
+			if to == "" {
+				continue
+			}
+			if to != target || !strings.HasPrefix(strings.ToLower(to), "http") || strings.ContainsAny(to, "\r\n") || life%1000 <= 0 || key != "k1" {
+				t.Fatalf("%q leads to %q", ctx.Request.URI(), to)
+			}
+		}
+		if s.Stats().Panics > 0 {
+			t.Fatal("it panicked")
+		}
+	})
 }

@@ -52,6 +52,9 @@ const (
 	reasonLinkExpired    spoor.Reason = "link_expired"
 	reasonLinkTarget     spoor.Reason = "link_target"
 	reasonExcluded       spoor.Reason = "excluded"
+	reasonHandshakes     spoor.Reason = "too_many_handshakes"
+	reasonClear          spoor.Reason = "https_only"
+	reasonHost           spoor.Reason = "unknown_host"
 	reasonOther          spoor.Reason = "refused"
 )
 
@@ -110,6 +113,9 @@ var refusals = []refusal{
 	{reasonMemory, 503, "too many request bodies are in flight; send again as Retry-After says", 1, true},
 	{reasonConnections, 503, "too many connections are open; use fewer, or raise the limit", 2, true},
 	{reasonPerAddress, 503, "too many connections from this address; use fewer, or name the proxy in front as trusted", 2, true},
+	{reasonHandshakes, 503, "too many TLS handshakes are under way; use fewer new connections, or raise the limits of connections", 2, true},
+	{reasonClear, 403, "this port is not encrypted and takes nothing in, nothing was kept; send to the same path by https", 0, true},
+	{reasonHost, 421, "this server has no certificate for that host; use one of its names, by https", 0, true},
 	{reasonPanic, 500, "the server made a mistake with this request; it was counted and logged", 0, true},
 	{reasonConsentMissing, 403, "the app takes nothing before consent to analytics; ask, and send consent with the hit", 0, false},
 	{reasonSignal, 403, "the browser signals that its user does not want this (Sec-GPC or DNT), and the app heeds it; nothing was kept", 0, false},

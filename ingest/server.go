@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,6 +23,8 @@ const drainMax = 10 * time.Second
 type Server struct {
 	opts     Options
 	http     *fasthttp.Server
+	clear    *fasthttp.Server // of ServeClear
+	onward   Clear            // where it leads
 	conns    *connections
 	buckets  buckets
 	salts    *salts
@@ -57,8 +60,14 @@ func New(o Options) (*Server, error) {
 	}
 	salts.watch(func(err error) { s.storeFailed(err) })
 	s.requests.New = func() any { return new(request) }
-	s.http = &fasthttp.Server{
-		Handler:                      s.handle,
+	s.http, s.clear = s.newHTTP(s.route), s.newHTTP(s.sendOn)
+	return s, nil
+}
+
+func (s *Server) newHTTP(serve func(*fasthttp.RequestCtx, netip.Addr)) *fasthttp.Server {
+	o := s.opts
+	return &fasthttp.Server{
+		Handler:                      func(ctx *fasthttp.RequestCtx) { s.handle(ctx, serve) },
 		ErrorHandler:                 s.handleError,
 		Concurrency:                  o.ConnectionsMax + 1024, // ours is the limit; a worker outlives its connection a little
 		ReadBufferSize:               o.HeaderBytesMax,
@@ -75,7 +84,6 @@ func New(o Options) (*Server, error) {
 		SecureErrorLogMessage:        true,
 		Logger:                       silence{},
 	}
-	return s, nil
 }
 
 // silence drops fasthttp's own log: it names addresses and repeats bytes that
@@ -85,8 +93,10 @@ type silence struct{}
 func (silence) Printf(string, ...any) {}
 
 // Serve takes connections until Shutdown; then it returns nil.
-func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(listener{ln, s}); err != nil {
+func (s *Server) Serve(ln net.Listener) error { return s.serve(s.http, listener{ln, s, nil}) }
+
+func (s *Server) serve(server *fasthttp.Server, ln listener) error {
+	if err := server.Serve(ln); err != nil {
 		return fmt.Errorf("cannot accept connections on %v: %w", ln.Addr(), err)
 	}
 	return nil
@@ -100,7 +110,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	defer cancel()
 	s.conns.closeSilent(false)
 	s.salts.close()
-	err := s.http.ShutdownWithContext(ctx)
+	err := errors.Join(s.http.ShutdownWithContext(ctx), s.clear.ShutdownWithContext(ctx))
 	s.conns.closeSilent(true)
 	if err != nil {
 		return fmt.Errorf("cannot drain the collector: %w", err)
@@ -110,7 +120,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // handle is the wrapper around everything: fasthttp recovers no panic, and one
 // would end the process.
-func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+func (s *Server) handle(ctx *fasthttp.RequestCtx, serve func(*fasthttp.RequestCtx, netip.Addr)) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(ctx, p)
@@ -137,7 +147,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		}
 		defer s.conns.end(client)
 	}
-	s.route(ctx, client)
+	serve(ctx, client)
 }
 
 // handleError answers what fasthttp could not parse.

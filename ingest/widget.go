@@ -59,7 +59,7 @@ func (s *Server) replyWidget(rq *request) {
 	switch {
 	case rq.keep == keepNothing:
 		b = append(b, `,"keep":"no"`...)
-	case rq.keep == keepKey && key != "":
+	case rq.keep == keepKey && cookieSafe(key): // no script of ours has another
 		by := `","keep":"script"`
 		if s.ownCookie(rq) {
 			by = `","keep":"server"`
@@ -84,7 +84,7 @@ func (s *Server) replyWidget(rq *request) {
 // ownCookie says that the collector itself sets the cookie: browsers that cut
 // the life of cookies set by scripts leave those of a host of the site alone.
 func (s *Server) ownCookie(rq *request) bool {
-	return spoor.Under(host(rq.ctx), rq.app.Settings.CookieDomain)
+	return spoor.Under(hostname(rq.ctx.Request.Header.Host()), rq.app.Settings.CookieDomain)
 }
 
 // widgetKey is the profile key that the cookie holds, if it is ours to read.

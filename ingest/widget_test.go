@@ -1,11 +1,15 @@
 package ingest
 
 import (
+	"bytes"
 	"encoding/json"
+	"net"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
 )
 
 const load = "abcdefghijklmnop" // of a page load
@@ -106,4 +110,63 @@ func TestWidgetIsNoServer(t *testing.T) {
 	if h := b.sink.all()[0]; h.IP.String() != "127.0.0.1" || h.UserAgent != "Mozilla/5.0" {
 		t.Errorf("%v %q", h.IP, h.UserAgent)
 	}
+}
+
+// FuzzWidget sends hostile bodies, cookies and hosts: the reply is JSON, a
+// cookie is set only for a key that is safe in one, and a lasting key is kept
+// only where the mode has one.
+func FuzzWidget(f *testing.F) {
+	f.Add([]byte(`{"batch":[{"id":"abcdefghijklmnop-1","key":"a"}]}`), "__ca__chat=mine", "track.shop.example", "https://shop.example", byte(1))
+	f.Add([]byte(`[{"user_id":"a\"b","attributes":{"email":"a@b.c"},"consent":true}]`), "__ca__chat=\"\r\n", "[::1]:80", "null", byte(2))
+	f.Add([]byte(`{"id":"abcdefghijklmnop-","consent":{"analytics":1}}`), "a;b=c", "shop.example.", "", byte(6))
+	f.Add([]byte(`{"key":"a\"; b"}`), "", "", "", byte(1))
+	f.Fuzz(func(t *testing.T, body []byte, cookie, host, origin string, settings byte) {
+		apps := testApps()
+		set := &apps[0].Settings
+		set.Mode = [...]string{spoor.ModeCookieless, spoor.ModeExempt, spoor.ModeConsent}[settings%3]
+		set.Children = settings&8 != 0
+		if settings&4 != 0 {
+			set.CookieDomain = "shop.example"
+		}
+		s, err := New(Options{Sink: new(memorySink), Apps: apps, Now: func() time.Time { return noon }})
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer s.salts.close()
+		var ctx fasthttp.RequestCtx
+		conn, peer := net.Pipe() // a rest of a body is read with a deadline
+		defer conn.Close()
+		defer peer.Close()
+		ctx.Init2(conn, silence{}, false)
+		h := &ctx.Request.Header
+		h.SetMethod("POST")
+		h.SetRequestURI("/w?k=k1")
+		h.SetHost(host)
+		h.Set("Origin", origin)
+		h.Set("Cookie", cookie)
+		ctx.Request.SetBodyStream(bytes.NewReader(body), len(body))
+		s.handle(&ctx, s.route)
+		if s.Stats().Panics > 0 {
+			t.Fatal("it panicked")
+		}
+		out := ctx.Response.Body()
+		var r widgetReply
+		if err := json.Unmarshal(out, &r); err != nil {
+			t.Fatalf("%v: %q", err, out)
+		}
+		if r.Keep == "script" || r.Keep == "server" {
+			if set.Mode == spoor.ModeCookieless || set.Children || r.Key == "" || spoor.DailyKey(r.Key) {
+				t.Fatalf("mode %s: %s", set.Mode, out)
+			}
+		}
+		cookies := ctx.Response.Header.PeekAll("Set-Cookie")
+		for _, line := range cookies {
+			if len(line) == 0 { // how none is told
+				continue
+			}
+			if r.Keep != "server" || !cookieSafe(r.Key) || strings.ContainsAny(string(line), "\r\n") || !strings.HasPrefix(string(line), cookieName+"="+r.Key+"; ") {
+				t.Fatalf("cookie %q with %s", line, out)
+			}
+		}
+	})
 }

@@ -57,12 +57,15 @@ func TestLinkSignature(t *testing.T) {
 	if got := link.Sign("secret"); got != want || !link.Signed("secret", want) {
 		t.Errorf("got %s", got)
 	}
-	for what, other := range map[string]spoor.Link{
-		"key": {"KEZ", link.Target, link.Profile, link.Expires}, "target": {link.Key, "https://evil.example/", link.Profile, link.Expires},
-		"profile": {link.Key, link.Target, "other", link.Expires}, "expiry": {link.Key, link.Target, link.Profile, link.Expires + 1},
-		"moved": {link.Key, link.Target + "\n" + link.Profile, "", link.Expires},
+	for what, change := range map[string]func(*spoor.Link){
+		"key":     func(l *spoor.Link) { l.Key = "KEZ" },
+		"target":  func(l *spoor.Link) { l.Target = "https://evil.example/" },
+		"profile": func(l *spoor.Link) { l.Profile = "other" },
+		"expiry":  func(l *spoor.Link) { l.Expires++ },
+		"place":   func(l *spoor.Link) { l.Target, l.Profile = l.Target+"\n"+l.Profile, "" },
 	} {
-		if other.Signed("secret", want) {
+		other := link
+		if change(&other); other.Signed("secret", want) {
 			t.Errorf("another %s passes", what)
 		}
 	}

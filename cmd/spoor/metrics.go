@@ -9,6 +9,7 @@ import (
 
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -24,6 +25,7 @@ type metrics struct {
 	reads    *query.Server
 	sweeper  *retention.Sweeper
 	notifier *retention.Notifier
+	keeper   *certs.Keeper // nil: no TLS
 }
 
 func newMetrics() *metrics {
@@ -81,6 +83,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
 	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.sweeper.Figures().AuditMissed))
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
+	count("app_logins_total", "Sessions that were opened at /app.", float64(q.Logins))
+	count("app_logins_failed_total", "Logins at /app that failed, or were one too many.", float64(q.LoginsFailed))
+	gauge("app_sessions", "Sessions at /app.", float64(q.Sessions))
 	gauge("api_streams", "Exports and tails that are open.", float64(q.Streams))
 	gauge("api_connections", "Open connections of the read side.", float64(q.Connections))
 }
@@ -120,6 +125,7 @@ func (m *metrics) collectIntake(count, gauge figure) {
 	count("panics_total", "Bugs that were caught.", float64(s.Panics), "side", "collector")
 	gauge("connections", "Open connections of the collector.", float64(s.Connections))
 	gauge("bodies_bytes", "Bytes of request bodies being worked on.", float64(s.InFlight))
+	m.collectTLS(s, count, gauge)
 	for outcome, n := range s.Hits {
 		count("hits_total", "Hits by what became of them.", float64(n), "outcome", outcome.String())
 	}
@@ -133,10 +139,27 @@ func (m *metrics) collectIntake(count, gauge figure) {
 	count("texts_cut_total", "Texts that were shortened.", float64(s.TextsCut))
 }
 
+func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
+	if m.keeper == nil {
+		return
+	}
+	count("tls_handshakes_total", "TLS handshakes that were done.", float64(s.Handshakes))
+	count("tls_handshakes_failed_total", "TLS handshakes that failed, or were not done in time.", float64(s.HandshakesFailed))
+	k := m.keeper.Stats()
+	ends, failing := 0.0, 0.0
+	if !k.Ends.IsZero() {
+		ends = float64(k.Ends.Unix())
+	}
+	if k.Failing {
+		failing = 1
+	}
+	gauge("tls_certificate_expires_seconds", "When the certificate that ends first ends, Unix time; 0: there is none yet.", ends)
+	gauge("tls_certificate_failing", "1 while changed files are not used, or no certificate can be had.", failing)
+}
+
 func (m *metrics) collectEnrich(count, gauge figure) {
 	s := m.enricher.Stats()
 	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
-	count("consent_denied_total", "Hits refused because analytics was not consented to.", float64(s.NoConsent))
 	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
 	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
 	count("geo_misses_total", "Addresses without a place.", float64(s.GeoMisses))

@@ -19,6 +19,7 @@ import (
 	"github.com/spoorhq/spoor"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -34,6 +35,9 @@ const (
 //	collector ─▶ ingest ─▶ enrich ─▶ store ◀─ query ◀─ read side, unix socket
 func (c *serveCommand) Run() error {
 	if err := c.Limits.check(); err != nil {
+		return err
+	}
+	if err := c.checkLogin(); err != nil {
 		return err
 	}
 	log := newLog(c.Log)
@@ -53,7 +57,7 @@ func (c *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Demo {
-		if err := loopbackOnly(c.Listen, c.Admin); err != nil {
+		if err := loopbackOnly(c.addresses()...); err != nil {
 			return err
 		}
 		for _, p := range []string{"127.0.0.0/8", "::1/128"} {
@@ -80,6 +84,10 @@ func (c *serveCommand) Run() error {
 
 func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() time.Time, log *slog.Logger) error {
 	if err := c.prepareDemo(st, now); err != nil {
+		return err
+	}
+	keeper, err := c.HTTPS.keeper(c.Data, now, log)
+	if err != nil {
 		return err
 	}
 	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Now: now, Log: log})
@@ -116,6 +124,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if c.PublicAPI {
 		take.Fallback = answer.Handler()
 	}
+	if c.App {
+		take.Fallback = answer.AppHandler(take.Fallback)
+	}
 	if c.Demo {
 		take.Pages = (&demoPage{store: st}).pages()
 	}
@@ -125,26 +136,27 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	}
 	notifier := retention.NewNotifier(st, now, log, c.WebhookPrivate)
 	figures.watch(st, enricher, collector, answer, sweeper, notifier)
-	return c.run(ctx, st, enricher, collector, answer, sweeper, notifier, log)
+	figures.keeper = keeper
+	return c.run(ctx, keeper, st, enricher, collector, answer, sweeper, notifier, log)
 }
 
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
-func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
+func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
 		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
 	}
-	public, err := listen(c.Listen, "--listen", "SPOOR_LISTEN")
+	public, err := c.openFront(keeper)
 	if err != nil {
 		return err
 	}
 	private, err := listen(c.Admin, "--admin", "SPOOR_ADMIN")
 	if err != nil {
-		return errors.Join(err, public.Close())
+		return errors.Join(err, public.close())
 	}
 	local, err := listenSocket(filepath.Join(c.Data, socketName))
 	if err != nil {
-		return errors.Join(err, public.Close(), private.Close())
+		return errors.Join(err, public.close(), private.Close())
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -155,15 +167,15 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 			}
 		}()
 	}
-	start("collector", func() error { return collector.Serve(public) })
+	public.serve(ctx, collector, start, log)
 	start("read side", func() error { return answer.Serve(private) })
 	start("unix socket", func() error { return answer.ServeLocal(local) })
 	go enricher.Run(ctx)
 	var kept sync.WaitGroup // what writes to the store by itself
 	kept.Go(func() { sweeper.Run(ctx) })
 	kept.Go(func() { notifier.Run(ctx) })
-	log.Info("serving", "collector", public.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
-	c.greet(os.Stdout, st, public.Addr(), private.Addr())
+	log.Info("serving", "collector", public.listener.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
+	c.greet(os.Stdout, st, public.scheme(), public.listener.Addr(), private.Addr())
 
 	<-ctx.Done()
 	cause := context.Cause(ctx)
@@ -173,7 +185,9 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 	log.Info("stopping: finishing what is in flight")
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	err = errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
+	ended := make(chan error, 1)
+	go func() { ended <- answer.Shutdown(drain) }() // ends streams, also those that go out by the collector
+	err = errors.Join(cause, collector.Shutdown(drain), <-ended)
 	kept.Wait()
 	return err
 }
@@ -206,6 +220,8 @@ func listen(address, flag, variable string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("cannot listen on %s: another program does; choose another address with %s or %s", address, flag, variable)
+	case errors.Is(err, syscall.EACCES):
+		return nil, mayNotListen(address, flag, variable)
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s or %s", address, err, flag, variable)
 	}
