@@ -35,7 +35,7 @@ module.exports = {
     const again = (await v.cookies()).__ca__chat;
     w.assert.equal(again.value, cookie.value);
     w.assert.equal(again.expires, cookie.expires, 'the cookie was renewed');
-    w.assert.equal(await tab.evaluate(() => civchat.userKey), cookie.value);
+    w.assert.equal(await w.until('the key', () => tab.evaluate(() => civchat.userKey)), cookie.value); // stored comes before answered
     const user = await app.user('key=' + cookie.value);
     w.assert.equal(user.page_views, 2);
     w.assert.ok(w.gateway.events(app).filter((e) => e.type === 'page')[1].key === cookie.value);
