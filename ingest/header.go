@@ -9,6 +9,8 @@ var (
 	headerAuthorization = []byte("Authorization")
 	headerKey           = []byte("X-Write-Key")
 	headerOrigin        = []byte("Origin")
+	headerUserKey       = []byte("X-User-Key")
+	headerUserKeyOld    = []byte("User-Key")
 
 	headerBrands          = []byte("Sec-Ch-Ua")
 	headerFullBrands      = []byte("Sec-Ch-Ua-Full-Version-List")
