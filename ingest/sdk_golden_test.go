@@ -18,6 +18,7 @@ import (
 	"regexp"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -59,7 +60,7 @@ func playFile(t *testing.T, file string) {
 	w := newRealWorld(t)
 	var out []string
 	for part := range strings.SplitSeq(strings.TrimSuffix(string(whole), "\n"), nextRequest) {
-		request, _, _ := strings.Cut(part, itsAnswer)
+		request, _, _ := strings.Cut(part+"\n", itsAnswer)
 		out = append(out, request+itsAnswer+w.play(request))
 	}
 	got := strings.Join(out, nextRequest) + "\n"
@@ -87,6 +88,7 @@ type realWorld struct {
 	url    string
 	st     *store.Store
 	app    *spoor.App
+	late   atomic.Int64 // seconds after noon: one more with each request, or equal times would be ordered by chance
 	minted string
 	seen   map[int64]bool // hits by public id
 }
@@ -94,7 +96,7 @@ type realWorld struct {
 func newRealWorld(t testing.TB, change ...func(*Options)) *realWorld {
 	t.Helper()
 	w := &realWorld{TB: t, seen: map[int64]bool{}}
-	now := func() time.Time { return noon }
+	now := func() time.Time { return noon.Add(time.Duration(w.late.Load()) * time.Second) }
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	var err error
 	if w.st, err = store.Open(store.Options{Dir: "data", FS: vfs.NewMem(), Now: now, Log: log, MemTableBytes: 1 << 20, CacheBytes: 8 << 20, FilterBytes: 256 << 10}); err != nil {
@@ -155,6 +157,7 @@ var answeredKey = regexp.MustCompile(`"user":\{"key":"([0-9A-Za-z]{12})"\}`)
 // play sends one request and tells what came of it.
 func (w *realWorld) play(text string) string {
 	w.Helper()
+	w.late.Add(1)
 	if strings.HasPrefix(text, "#") {
 		_, text, _ = strings.Cut(text, "\n")
 	}

@@ -99,6 +99,56 @@ func TestSDKKeys(t *testing.T) {
 	}
 }
 
+// Goal: a device is told a key to keep only where it may be known again by it,
+// and what would make it known otherwise is not kept either.
+// Method: a ping with key, attribute and push token under every mode, policy,
+// signal and consent, against what is wanted.
+func TestSDKPrivacy(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	b.opts.Apps = apps
+	set := &apps[0].Settings
+	for _, mode := range []string{spoor.ModeKey, spoor.ModeCookieless, spoor.ModeExempt, spoor.ModeConsent} {
+		for _, policy := range []string{"", spoor.SignalIgnore, spoor.ModeCookieless, spoor.SignalDrop} { // "": no signal is sent
+			for _, consent := range []string{"", `"analytics":true`, `"analytics":false`} {
+				for _, children := range []bool{false, true} {
+					for _, user := range []string{"", "ada"} {
+						name := fmt.Sprintf("mode %s, policy %q, consent {%s}, children %t, user %q", mode, policy, consent, children, user)
+						set.SDKMode, set.GPC, set.Children = mode, policy, children
+						headers := []string{"Authorization", "Token k1", "X-User-Key", "dev1", "Sec-GPC", "1"}
+						if policy == "" {
+							headers, set.GPC = headers[:4], spoor.SignalDrop
+						}
+						before := len(b.sink.all())
+						a := b.send(t, "POST", "/api/sdk/v1/ping/", `{"customer":{"plan":"gold","user_id":"`+user+`"},"device":{"fcm_key":"token"},"consent":{`+consent+`}}`, headers...)
+						hits := b.sink.all()[before:]
+						taken := consent != `"analytics":false` && policy != spoor.SignalDrop && !children && (mode != spoor.ModeConsent || consent != "")
+						known := taken && mode != spoor.ModeCookieless && policy != spoor.ModeCookieless
+						key := "anonymous"
+						if known {
+							key = "dev1"
+						}
+						if a.status != 200 || !strings.HasPrefix(a.body, `{"user":{"key":"`+key+`"}`) || taken != (len(hits) == 1) {
+							t.Errorf("%s: %d hits, answered %d %s", name, len(hits), a.status, a.body)
+							continue
+						}
+						if !taken {
+							continue
+						}
+						h := hits[0]
+						if (h.Key == "dev1") != known || h.UserID != user {
+							t.Errorf("%s: %q, user %q", name, h.Key, h.UserID)
+						}
+						if told := known || user != ""; (h.MobileAdd != "") != told || (len(h.Attributes) > 0) != told {
+							t.Errorf("%s: token %q, attributes %v", name, h.MobileAdd, h.Attributes)
+						}
+					}
+				}
+			}
+		}
+	}
+}
+
 // Goal: a write key writes to its own app only, whatever the body names, and a
 // token of the REST API writes nowhere.
 // Method: every intake path of the table, with the key of each app and with
