@@ -73,6 +73,7 @@ func TestSDKBatchLimits(t *testing.T) {
 	send(`{"device":{"x":`+strings.Repeat("[", 40)+strings.Repeat("]", 40)+`},"events":[{"event":"E"}]}`).refused(t, reasonDepth)
 	send(`{"events":[{"event":"E"}],"events":[{"event":"E"}]}`).refused(t, reasonJSON)
 	send(`{"events":[{"event":"E"}]`).refused(t, reasonJSON)
+	send(`{"events":[{"event":"E"}]}{}`).refused(t, reasonJSON)
 	send(`{"customer":{},"customer":{},"events":[{"event":"E"}]}`).refused(t, reasonJSON)
 	if a := send(`{"events":[{"event":"` + strings.Repeat("x", 33<<10) + `"},{"event":"E"}]}`); !strings.Contains(a.body, `"reason":"event_too_large"},{"status":"stored"}`) {
 		t.Errorf("one large event: %s", a.body)
