@@ -4,6 +4,8 @@ import (
 	"encoding/json"
 	"fmt"
 	"net/http"
+	"os"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -224,6 +226,24 @@ func TestKeysByRoute(t *testing.T) {
 				}
 			}
 		}
+	}
+}
+
+// Goal: the batch in the README works as it is written there, and is answered
+// what is written there.
+func TestReadmeBatch(t *testing.T) {
+	readme, err := os.ReadFile("../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := regexp.MustCompile(`(?s)/api/sdk/v1/batch/ -H '(Authorization): Token demo' -H '(X-User-Key): (\w+)' -d '([^']+)'\n\n` + "```json\n(.*?)\n```").FindSubmatch(readme)
+	if m == nil {
+		t.Fatal("the README has no batch for the mobile SDK")
+	}
+	w := newRealWorld(t)
+	text := fmt.Sprintf("POST /api/sdk/v1/batch/\n%s: Token shop-key\n%s: %s\n\n%s", m[1], m[2], m[3], m[4])
+	if got := w.play(text); !strings.HasPrefix(got, "200\n"+string(m[5])+"\nhit ") {
+		t.Errorf("got\n%s\nwant\n%s", got, m[5])
 	}
 }
 
