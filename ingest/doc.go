@@ -49,7 +49,8 @@
 //	delete-fcm-token  {fcm_key}
 //	batch             {sent_at, customer, device, consent, events: [{id, path, … as above}]}
 //
-// Any of them may have consent. All is optional but an event's name and the
+// Any of them may have consent, and all but a batch the header Idempotency-Key
+// with an id of the event. All is optional but an event's name and the
 // token of delete-fcm-token. A batch and its answer:
 //
 //	{"sent_at": "2026-11-22T10:05:00Z", "customer": {"user_id": "u1"},

@@ -11,6 +11,7 @@ var (
 	headerOrigin        = []byte("Origin")
 	headerUserKey       = []byte("X-User-Key")
 	headerUserKeyOld    = []byte("User-Key")
+	headerIdempotency   = []byte("Idempotency-Key")
 
 	headerBrands          = []byte("Sec-Ch-Ua")
 	headerFullBrands      = []byte("Sec-Ch-Ua-Full-Version-List")

@@ -95,7 +95,8 @@ type sdkRequest struct {
 	path   string // without prefix and slashes at its ends
 	sent   string // the key that the client sent; empty: none
 	key    string // the key that its hits are given
-	flaw   flaw   // of the key
+	id     string // of the event, of one that came alone
+	flaw   flaw   // of key or id
 
 	// Of a batch.
 	ping    int    // 1 if the first piece is the ping that customer and device make
@@ -117,8 +118,7 @@ func (s *Server) serveSDK(rq *request) {
 	if reason == reasonEmptyBody && d.target.form == sdkNotice { // the path says it all
 		body, reason = []byte("{}"), ""
 	}
-	d.sent, d.flaw = rq.sdkKey()
-	d.key = d.sent
+	rq.readSDKHeaders()
 	if reason == "" {
 		reason = s.openSDK(rq, body)
 	}
@@ -150,21 +150,28 @@ func (s *Server) serveSDK(rq *request) {
 	s.replySDK(rq)
 }
 
-// sdkKey is the user's key in the headers. One SDK sends it under two names,
-// and under the older one as it was when the app started, which is too old for
-// a ping: pings follow a change of user.
-func (rq *request) sdkKey() (key string, f flaw) {
-	h := &rq.ctx.Request.Header
-	v := h.PeekCanonical(headerUserKey)
-	if form := rq.sdk.target.form; len(v) == 0 && form != sdkPing && form != sdkBatch {
-		v = h.PeekCanonical(headerUserKeyOld)
+// readSDKHeaders reads the user's key and the id of the event, which SDKs of
+// others do not send. One of those sends the key under two names, and under the
+// older one as it was when the app started, which is too old for a ping: pings
+// follow a change of user.
+func (rq *request) readSDKHeaders() {
+	d, h := &rq.sdk, &rq.ctx.Request.Header
+	read := func(dst *string, value []byte, field string) {
+		if !utf8.Valid(value) || bytes.IndexByte(value, 0) >= 0 {
+			d.flaw.set(reasonValue, field)
+			return
+		}
+		rq.setID(&d.flaw, dst, string(value), field)
 	}
-	if !utf8.Valid(v) || bytes.IndexByte(v, 0) >= 0 {
-		f.set(reasonValue, "X-User-Key")
-		return "", f
+	key := h.PeekCanonical(headerUserKey)
+	if form := d.target.form; len(key) == 0 && form != sdkPing && form != sdkBatch {
+		key = h.PeekCanonical(headerUserKeyOld)
 	}
-	rq.setID(&f, &key, string(v), "X-User-Key")
-	return key, f
+	read(&d.sent, key, "X-User-Key")
+	d.key = d.sent
+	if d.target.form != sdkBatch {
+		read(&d.id, h.PeekCanonical(headerIdempotency), "Idempotency-Key")
+	}
 }
 
 // openSDK finds the events: the body is one, but for that of a batch.

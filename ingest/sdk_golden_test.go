@@ -40,8 +40,8 @@ const (
 // files: what is sent, what is answered, which hits are on disk and what is
 // known of their profiles.
 // Method: a real listener, the real enricher and the real store for each file,
-// whose requests are sent in order. A key that was minted reads {key}, and is
-// put in for {key} in later requests. The store is checked at the end.
+// whose requests are sent in order. The first key that was minted reads {key1},
+// and is put in for {key1} in later requests. The store is checked at the end.
 func TestGoldenRequests(t *testing.T) {
 	files, err := filepath.Glob(filepath.Join(requestsDir, "*", "*.txt"))
 	if err != nil || len(files) < 15 {
@@ -89,7 +89,7 @@ type realWorld struct {
 	st     *store.Store
 	app    *spoor.App
 	late   atomic.Int64 // seconds after noon: one more with each request, or equal times would be ordered by chance
-	minted string
+	minted []string
 	seen   map[int64]bool // hits by public id
 }
 
@@ -161,7 +161,9 @@ func (w *realWorld) play(text string) string {
 	if strings.HasPrefix(text, "#") {
 		_, text, _ = strings.Cut(text, "\n")
 	}
-	text = strings.ReplaceAll(text, "{key}", w.minted)
+	for i, key := range w.minted {
+		text = strings.ReplaceAll(text, fmt.Sprintf("{key%d}", i+1), key)
+	}
 	head, body, _ := strings.Cut(text, "\n\n")
 	lines := strings.Split(head, "\n")
 	method, path, _ := strings.Cut(lines[0], " ")
@@ -190,8 +192,8 @@ func (w *realWorld) play(text string) string {
 	if err != nil {
 		w.Fatal(err)
 	}
-	if m := answeredKey.FindSubmatch(answer); m != nil && !strings.Contains(text, string(m[1])) {
-		w.minted = string(m[1])
+	if m := answeredKey.FindSubmatch(answer); m != nil && !strings.Contains(text, string(m[1])) && !slices.Contains(w.minted, string(m[1])) {
+		w.minted = append(w.minted, string(m[1]))
 	}
 	var b strings.Builder
 	fmt.Fprintf(&b, "%d", res.StatusCode)
@@ -202,10 +204,11 @@ func (w *realWorld) play(text string) string {
 	}
 	fmt.Fprintf(&b, "\n%s", answer)
 	w.tell(&b)
-	if w.minted != "" {
-		return strings.ReplaceAll(b.String(), w.minted, "{key}")
+	told := b.String()
+	for i, key := range w.minted {
+		told = strings.ReplaceAll(told, key, fmt.Sprintf("{key%d}", i+1))
 	}
-	return b.String()
+	return told
 }
 
 // tell prints the hits that are new on disk, and the profiles that they are of.

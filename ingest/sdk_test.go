@@ -53,6 +53,25 @@ func TestSDKWhenNothingCanBeKept(t *testing.T) {
 	}
 }
 
+// Goal: what a batch says of its user holds for each event, also where the app's
+// mode leaves no key to know the user by.
+func TestSDKBatchUser(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	apps[0].Settings.SDKMode = spoor.ModeCookieless
+	b.opts.Apps = apps
+	b.send(t, "POST", "/api/sdk/v1/batch/", `{"customer":{"user_id":"ada"},"events":[{"event":"E"},{"event":"F"}]}`, "Authorization", "Token k1", "X-User-Key", "dev1")
+	hits := b.sink.all()
+	if len(hits) != 3 {
+		t.Fatalf("%d hits", len(hits))
+	}
+	for _, h := range hits {
+		if h.UserID != "ada" || h.Key != "" {
+			t.Errorf("%v of %q, key %q", h.Kind, h.UserID, h.Key)
+		}
+	}
+}
+
 func TestSDKBatchLimits(t *testing.T) {
 	b := start(t)
 	batch := func(n int) string {
@@ -85,9 +104,10 @@ func TestSDKBatchLimits(t *testing.T) {
 // Goal: hostile headers do no harm. Method: keys that no client sends.
 func TestSDKKeys(t *testing.T) {
 	b := start(t)
+	header := "X-User-Key"
 	f := func(key string, reason spoor.Reason) {
 		t.Helper()
-		a := b.send(t, "POST", "/api/sdk/v1/ping/", `{}`, "Authorization", "Token k1", "X-User-Key", key)
+		a := b.send(t, "POST", "/api/sdk/v1/ping/", `{}`, "Authorization", "Token k1", header, key)
 		if a.status != 200 || a.head.Get("X-Spoor-Refused") != string(reason) || !strings.Contains(a.body, `"user":{"key":"`) {
 			t.Errorf("%.20q: %d %s", key, a.status, a.body)
 		}
@@ -97,6 +117,9 @@ func TestSDKKeys(t *testing.T) {
 	f(strings.Repeat("x", 512), "")
 	f(`"quoted\`, "")
 	f("[object Object]", "")
+	header = "Idempotency-Key"
+	f("\xff\xfe", reasonValue)
+	f(strings.Repeat("x", 513), reasonIDLength)
 	if h := b.sink.all(); len(h) != 3 || h[1].Key != `"quoted\` || len(h[2].Key) != keyLetters {
 		t.Errorf("%+v", h)
 	}
@@ -277,11 +300,11 @@ func FuzzSDK(f *testing.F) {
 		}
 		var ctx fasthttp.RequestCtx
 		ctx.Request.Header.Set("X-User-Key", key)
+		ctx.Request.Header.Set("Idempotency-Key", key)
 		ctx.Request.Header.Set("User-Agent", key)
 		rq := &request{ctx: &ctx, app: testApps()[0], now: noon.UnixMilli(), agent: strings.ToValidUTF8(key, "")}
 		rq.sdk.target, rq.sdk.path = target, path
-		rq.sdk.sent, rq.sdk.flaw = rq.sdkKey()
-		rq.sdk.key = rq.sdk.sent
+		rq.readSDKHeaders()
 		if s.openSDK(rq, []byte(body)) != "" {
 			return
 		}

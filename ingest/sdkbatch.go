@@ -1,7 +1,6 @@
 package ingest
 
 import (
-	"crypto/rand"
 	"slices"
 
 	"github.com/go-json-experiment/json/jsontext"
@@ -108,8 +107,5 @@ func (rq *request) nameSDKBatch() {
 			}
 		}
 	}
-	if id == "" {
-		id = rand.Text()
-	}
-	d.key = mint(rq.app.ID, "batch "+id)
+	d.key = mint(rq.app.ID, seed("batch", id))
 }

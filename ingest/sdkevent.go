@@ -23,6 +23,7 @@ func decodeSDK(rq *request, raw string, h *spoor.Hit) flaw {
 	var b sdkBody
 	b.read(raw)
 	target, path := d.target, d.path
+	h.ID = d.id
 	implied := len(rq.results) < d.ping
 	if target.form == sdkBatch {
 		if path = "event"; implied {

@@ -32,10 +32,10 @@ func (rq *request) decodePing(f *flaw, h *spoor.Hit, b *sdkBody, device *sdkDevi
 		rq.readCustomer(f, h, &key, b.customer)
 	}
 	if d.key == "" {
-		if d.sent = key; key == "" {
-			key = mint(h.App, rand.Text())
-		}
-		d.key = key
+		d.sent, d.key = key, key
+	}
+	if d.key == "" {
+		d.key = mint(h.App, seed("ping", d.id))
 	}
 	if b.device != "" {
 		if b.device[0] != '{' {
@@ -48,6 +48,15 @@ func (rq *request) decodePing(f *flaw, h *spoor.Hit, b *sdkBody, device *sdkDevi
 		h.MobileAdd = device.token
 	}
 	h.Properties = closed(device.properties)
+}
+
+// seed is what a key is minted from: the id of what brings none, so that it is
+// given the same key when it is sent again, or chance.
+func seed(form, id string) string {
+	if id == "" {
+		return rand.Text()
+	}
+	return form + " " + id
 }
 
 // readCustomer reads user id, key and attributes.
