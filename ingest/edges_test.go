@@ -477,7 +477,8 @@ func TestKeys(t *testing.T) {
 	f("k1", "authorization", "bearer k1")
 	f("k1", "X-Write-Key", "k1:")
 	f("query", "Authorization", "Basic !!!")
-	f("query", "Authorization", "Token x")
+	f("k1", "Authorization", "Token k1") // of mobile SDKs
+	f("query", "Authorization", "Digest x")
 	f("query", "X-Write-Key", strings.Repeat("x", 600))
 }
 
