@@ -17,15 +17,15 @@ const module = "github.com/spoorhq/spoor"
 // root, which all may. A package that is not listed fails: adding one is a
 // decision. "*": wiring.
 var mayImport = map[string][]string{
-	".":         {},
-	"certs":     {},
-	"ingest":    {},
-	"enrich":    {},
-	"store":     {},
-	"query":     {},
-	"retention": {},
-	"bench":     {"*"},
-	"cmd/spoor": {"*"},
+	".":            {},
+	"ingest":       {},
+	"ingest/certs": {},
+	"enrich":       {},
+	"store":        {},
+	"query":        {},
+	"retention":    {},
+	"bench":        {"*"},
+	"cmd/spoor":    {"*"},
 }
 
 // homes says where each heavy dependency lives. Tests may import what they
@@ -39,7 +39,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
-	{"golang.org/x/crypto/acme", []string{"certs"}},
+	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
 }

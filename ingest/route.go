@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -24,6 +25,9 @@ var routes = func() map[string]route {
 		"":           {"GET, HEAD", false, (*Server).serveRoot},
 		"/healthz":   {"GET, HEAD", false, (*Server).serveHealth},
 		"/hit":       {"POST, OPTIONS", true, (*Server).serveNative},
+		"/w":         {"POST, OPTIONS", true, (*Server).serveWidget},
+		"/c":         {"GET, HEAD", false, (*Server).serveClick},
+		"/o":         {"GET, HEAD, POST", false, (*Server).serveOptOut},
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {
@@ -39,12 +43,23 @@ var routes = func() map[string]route {
 	segment(spoor.KindAlias, "/v1/alias", "/v1/a")
 	segment(spoor.KindGroup, "/v1/group", "/v1/g")
 	segment(spoor.KindNone, "/v1/batch", "/v1/b") // each event names its type
+	for path, form := range sdkForms {
+		methods := "POST, OPTIONS"
+		if form == sdkToken {
+			methods = "DELETE, POST, OPTIONS"
+		}
+		m[sdkPrefix+path] = route{methods, true, (*Server).serveSDK}
+	}
 	return m
 }()
 
 // route hands a request of client to its protocol.
 func (s *Server) route(ctx *fasthttp.RequestCtx, client netip.Addr) {
-	r, ok := routes[string(bytes.TrimSuffix(ctx.Path(), []byte{'/'}))]
+	path := bytes.TrimSuffix(ctx.Path(), []byte{'/'})
+	r, ok := routes[string(path)]
+	if !ok {
+		r, ok = noticeRoute(path)
+	}
 	switch {
 	case !ok && s.opts.Fallback != nil:
 		s.work(ctx, client, (*Server).serveFallback)
@@ -68,18 +83,17 @@ func (s *Server) work(ctx *fasthttp.RequestCtx, client netip.Addr, serve func(*S
 }
 
 func allows(methods string, m []byte) bool {
-	switch string(m) {
-	case "POST":
-		return methods == "POST, OPTIONS"
-	case "GET", "HEAD":
-		return methods != "POST, OPTIONS"
+	for one := range strings.SplitSeq(methods, ", ") {
+		if one == string(m) {
+			return true
+		}
 	}
 	return false
 }
 
 func (s *Server) serveRoot(rq *request) {
 	rq.ctx.SetContentType("text/plain; charset=utf-8")
-	rq.ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch.\n")
+	rq.ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch, /api/sdk/v1/ping/, event/, batch/.\n")
 }
 
 func (s *Server) serveHealth(rq *request) {

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	keysMax   = 200  // cookies and devices that lead to one profile
-	formerMax = 1000 // profiles merged into one
+	keysMax    = 200  // cookies and devices that lead to one profile
+	formerMax  = 1000 // profiles merged into one
+	mobileMax  = 20   // push tokens of one profile; the oldest makes room
+	mobileEver = 500  // push tokens that one profile ever had; after that no new one is taken
 )
 
 const identNumber protowire.Number = 1
@@ -29,12 +31,15 @@ func tieOf(id hash) uint64 { return binary.BigEndian.Uint64(id[:8]) >> 1 }
 func (g *group) resolve(a *appState, h *spoor.Hit) (*pending, error) {
 	var cur, person *pending
 	var err error
+	by, id := identifies(a.app, h)
+	if id != "" && spoor.DailyKey(h.Key) {
+		h.Key = "" // an office could become one person
+	}
 	if h.Key != "" {
 		if cur, err = g.find(a, spoor.LookupKey, h.Key); err != nil {
 			return nil, err
 		}
 	}
-	by, id := identifies(a.app, h)
 	if id != "" {
 		if person, err = g.find(a, by, id); err != nil {
 			return nil, err
@@ -43,6 +48,8 @@ func (g *group) resolve(a *appState, h *spoor.Hit) (*pending, error) {
 	switch {
 	case id == "" && h.Key == "":
 		return nil, nil
+	case cur == nil && person == nil && h.MobileDrop != "":
+		return nil, nil // nobody has it, and nobody is made for its removal
 	case id == "" && cur == nil:
 		cur = g.create(a, h.Received, h.Door)
 		return cur, g.link(cur, h.Key, h)
@@ -397,6 +404,7 @@ func (g *group) absorb(p, q *pending) error {
 	p.facts.lookAround(ours)
 	g.reindex(a, p.n, &before, ours)
 	p.facts.email = ours.text(spoor.AttrEmail) != ""
+	p.facts.token = hash{}
 	return g.noteContacts(p)
 }
 

@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -143,6 +143,7 @@ func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
 	if m.keeper == nil {
 		return
 	}
+	count("connections_made_room_total", "Idle connections that were closed for new ones, at the limit.", float64(s.MadeRoom))
 	count("tls_handshakes_total", "TLS handshakes that were done.", float64(s.Handshakes))
 	count("tls_handshakes_failed_total", "TLS handshakes that failed, or were not done in time.", float64(s.HandshakesFailed))
 	k := m.keeper.Stats()
@@ -160,7 +161,6 @@ func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
 func (m *metrics) collectEnrich(count, gauge figure) {
 	s := m.enricher.Stats()
 	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
-	count("consent_denied_total", "Hits refused because analytics was not consented to.", float64(s.NoConsent))
 	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
 	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
 	count("geo_misses_total", "Addresses without a place.", float64(s.GeoMisses))
