@@ -11,7 +11,7 @@ CLIENTS       := testdata/clients
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip clean go
+.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip dist clean go
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -39,8 +39,11 @@ bench: go ## measure speed and memory on this machine, with a ledger of what was
 geoip: ## fetch a real GeoIP database into ./geoip
 	@sh enrich/fetch-geoip.sh
 
+dist: go ## build static programs, .deb packages and images for Linux on amd64 and arm64 into ./dist
+	@$(GO) run ./cmd/spoor/dist
+
 clean: ## remove what make built; ./data stays
-	@rm -rf bin $(CLIENTS)/node_modules
+	@rm -rf bin dist $(CLIENTS)/node_modules
 
 # One line says what is wrong with the Go at hand.
 go:

@@ -17,14 +17,15 @@ const module = "github.com/spoorhq/spoor"
 // root, which all may. A package that is not listed fails: adding one is a
 // decision. "*": wiring.
 var mayImport = map[string][]string{
-	".":         {},
-	"ingest":    {},
-	"enrich":    {},
-	"store":     {},
-	"query":     {},
-	"retention": {},
-	"bench":     {"*"},
-	"cmd/spoor": {"*"},
+	".":              {},
+	"ingest":         {},
+	"enrich":         {},
+	"store":          {},
+	"query":          {},
+	"retention":      {},
+	"bench":          {"*"},
+	"cmd/spoor":      {"*"},
+	"cmd/spoor/dist": {},
 }
 
 // homes says where each heavy dependency lives. Tests may import what they
@@ -40,6 +41,7 @@ var homes = []struct {
 	{"github.com/mssola/useragent", []string{"enrich"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
+	{"github.com/google/go-containerregistry", []string{"cmd/spoor/dist"}},
 }
 
 // Alarms, not rules: what is longer is only printed.
