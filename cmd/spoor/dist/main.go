@@ -1,7 +1,7 @@
 // Command dist makes what is given to those who run spoor: static programs, a
 // Debian package and a container image for each architecture, and their sums.
 //
-//	go run ./cmd/spoor/dist [-out dist] [-version 1.2.3]
+//	go run ./cmd/spoor/dist [-out dist] [-version 1.2.3] [-arch amd64,arm64]
 //
 // The same sources, version and Go give the same bytes, wherever and whenever
 // they are built: times are those of the commit, or of SOURCE_DATE_EPOCH.
@@ -26,20 +26,21 @@ import (
 	"time"
 )
 
-var architectures = []string{"amd64", "arm64"}
-
 // release is what all of one run have in common.
 type release struct {
-	dir     string // where the results go
-	version string // as Debian writes them: begins with a digit
-	time    time.Time
+	dir           string   // where the results go
+	version       string   // as Debian writes them: begins with a digit
+	architectures []string // as Go and Debian call them
+	time          time.Time
 }
 
 func main() {
 	var r release
 	flag.StringVar(&r.dir, "out", "dist", "directory of the results")
 	flag.StringVar(&r.version, "version", "", "version; default: the tag of the commit, or its day and number")
+	arch := flag.String("arch", "amd64,arm64", "architectures, by comma")
 	flag.Parse()
+	r.architectures = strings.Split(*arch, ",")
 	if err := r.make(); err != nil {
 		fmt.Fprintln(os.Stderr, "dist:", err)
 		os.Exit(1)
@@ -56,7 +57,7 @@ func (r *release) make() error {
 		return fmt.Errorf("cannot make the directory of the results: %w", err)
 	}
 	var made []string
-	for _, arch := range architectures {
+	for _, arch := range r.architectures {
 		program := filepath.Join(r.dir, "spoor-linux-"+arch)
 		if err := r.build(arch, program); err != nil {
 			return err
