@@ -18,6 +18,7 @@ const module = "github.com/spoorhq/spoor"
 // decision. "*": wiring.
 var mayImport = map[string][]string{
 	".":              {},
+	"certs":          {},
 	"ingest":         {},
 	"enrich":         {},
 	"store":          {},
@@ -39,6 +40,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
+	{"golang.org/x/crypto/acme", []string{"certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
 	{"github.com/google/go-containerregistry", []string{"cmd/spoor/dist"}},

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"crypto/tls"
 	"fmt"
 	"net"
 	"net/netip"
@@ -20,6 +21,11 @@ type connections struct {
 	byAddr  map[netip.Addr]int // connections of clients, requests of proxied clients
 	totals  int
 	perAddr int
+
+	handshakes  int                // of TLS, that are not done yet
+	handshaking map[netip.Addr]int // of them, by client
+
+	handshakesMax, handshakesPerAddr int
 }
 
 func newConnections(o Options) *connections {
@@ -28,6 +34,10 @@ func newConnections(o Options) *connections {
 		byAddr:  make(map[netip.Addr]int),
 		totals:  o.ConnectionsMax,
 		perAddr: o.ConnectionsPerAddressMax,
+
+		handshaking:       make(map[netip.Addr]int),
+		handshakesMax:     max(1, o.ConnectionsMax/4),
+		handshakesPerAddr: max(1, o.ConnectionsPerAddressMax/4),
 	}
 }
 
@@ -107,7 +117,8 @@ func (c *connections) closeSilent(all bool) {
 // nothing but its reply.
 type listener struct {
 	net.Listener
-	s *Server
+	s      *Server
+	secure *tls.Config // nil: clients speak HTTP in clear
 }
 
 func (l listener) Accept() (net.Conn, error) {
@@ -119,10 +130,18 @@ func (l listener) Accept() (net.Conn, error) {
 		n := &conn{Conn: raw, s: l.s, peer: addressOf(raw.RemoteAddr())}
 		n.counted = n.peer.IsValid() && !l.s.trusted(n.peer)
 		reason := l.s.conns.add(n)
-		if reason == "" {
+		switch {
+		case reason == "" && l.secure != nil:
+			n.sealed = true
+			return &secured{Conn: tls.Server(n, l.secure), plain: n}, nil
+		case reason == "":
 			return n, nil
+		case l.secure != nil: // a refusal in clear could not be read
+			l.s.counters.refused[lookup(reason)].Add(1)
+			_ = raw.Close()
+		default:
+			l.s.turnAway(raw, reason)
 		}
-		l.s.turnAway(raw, reason)
 	}
 }
 
@@ -147,6 +166,7 @@ type conn struct {
 	s       *Server
 	peer    netip.Addr
 	counted bool // against the limit of its address
+	sealed  bool // its bytes are TLS; what is said within counts as spoken
 	spoke   atomic.Bool
 	closed  atomic.Bool
 
@@ -173,7 +193,7 @@ func (n *conn) Read(p []byte) (int, error) {
 	k, err := n.Conn.Read(p)
 	if k > 0 {
 		n.s.counters.bytesIn.Add(uint64(k))
-		if !n.spoke.Load() {
+		if !n.sealed && !n.spoke.Load() {
 			n.spoke.Store(true)
 		}
 	}

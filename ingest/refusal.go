@@ -44,6 +44,9 @@ const (
 	reasonMemory        spoor.Reason = "overloaded"
 	reasonConnections   spoor.Reason = "too_many_connections"
 	reasonPerAddress    spoor.Reason = "too_many_from_address"
+	reasonHandshakes    spoor.Reason = "too_many_handshakes"
+	reasonClear         spoor.Reason = "https_only"
+	reasonHost          spoor.Reason = "unknown_host"
 	reasonPanic         spoor.Reason = "internal_error"
 	reasonOther         spoor.Reason = "refused"
 )
@@ -103,6 +106,9 @@ var refusals = []refusal{
 	{reasonMemory, 503, "too many request bodies are in flight; send again as Retry-After says", 1, true},
 	{reasonConnections, 503, "too many connections are open; use fewer, or raise the limit", 2, true},
 	{reasonPerAddress, 503, "too many connections from this address; use fewer, or name the proxy in front as trusted", 2, true},
+	{reasonHandshakes, 503, "too many TLS handshakes are under way; use fewer new connections, or raise the limits of connections", 2, true},
+	{reasonClear, 403, "this port is not encrypted and takes nothing in, nothing was kept; send to the same path by https", 0, true},
+	{reasonHost, 421, "this server has no certificate for that host; use one of its names, by https", 0, true},
 	{reasonPanic, 500, "the server made a mistake with this request; it was counted and logged", 0, true},
 	{reasonOther, 400, "the hit was refused by a later stage", 0, false},
 

@@ -3,6 +3,7 @@ package ingest
 import (
 	"bytes"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -22,6 +23,8 @@ const drainMax = 10 * time.Second
 type Server struct {
 	opts     Options
 	http     *fasthttp.Server
+	clear    *fasthttp.Server // of ServeClear
+	onward   Clear            // where it leads
 	conns    *connections
 	buckets  buckets
 	origins  origins
@@ -50,8 +53,15 @@ func New(o Options) (*Server, error) {
 		counters: newCounters(),
 	}
 	s.requests.New = func() any { return new(request) }
-	s.http = &fasthttp.Server{
-		Handler:                      s.handle,
+	s.http = s.newHTTP(func(ctx *fasthttp.RequestCtx) { s.handle(ctx, s.route) })
+	s.clear = s.newHTTP(func(ctx *fasthttp.RequestCtx) { s.handle(ctx, s.sendOn) })
+	return s, nil
+}
+
+func (s *Server) newHTTP(handler fasthttp.RequestHandler) *fasthttp.Server {
+	o := s.opts
+	return &fasthttp.Server{
+		Handler:                      handler,
 		ErrorHandler:                 s.handleError,
 		Concurrency:                  o.ConnectionsMax + 1024, // ours is the limit; a worker outlives its connection a little
 		ReadBufferSize:               o.HeaderBytesMax,
@@ -68,7 +78,6 @@ func New(o Options) (*Server, error) {
 		SecureErrorLogMessage:        true,
 		Logger:                       silence{},
 	}
-	return s, nil
 }
 
 // silence drops fasthttp's own log: it names addresses and repeats bytes that
@@ -78,8 +87,10 @@ type silence struct{}
 func (silence) Printf(string, ...any) {}
 
 // Serve takes connections until Shutdown; then it returns nil.
-func (s *Server) Serve(ln net.Listener) error {
-	if err := s.http.Serve(listener{ln, s}); err != nil {
+func (s *Server) Serve(ln net.Listener) error { return s.serve(s.http, listener{ln, s, nil}) }
+
+func (s *Server) serve(server *fasthttp.Server, ln listener) error {
+	if err := server.Serve(ln); err != nil {
 		return fmt.Errorf("cannot accept connections on %v: %w", ln.Addr(), err)
 	}
 	return nil
@@ -92,7 +103,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
 	defer cancel()
 	s.conns.closeSilent(false)
-	err := s.http.ShutdownWithContext(ctx)
+	err := errors.Join(s.http.ShutdownWithContext(ctx), s.clear.ShutdownWithContext(ctx))
 	s.conns.closeSilent(true)
 	if err != nil {
 		return fmt.Errorf("cannot drain the collector: %w", err)
@@ -102,7 +113,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 
 // handle is the wrapper around everything: fasthttp recovers no panic, and one
 // would end the process.
-func (s *Server) handle(ctx *fasthttp.RequestCtx) {
+func (s *Server) handle(ctx *fasthttp.RequestCtx, serve func(*fasthttp.RequestCtx, netip.Addr)) {
 	defer func() {
 		if p := recover(); p != nil {
 			s.panicked(ctx, p)
@@ -129,7 +140,7 @@ func (s *Server) handle(ctx *fasthttp.RequestCtx) {
 		}
 		defer s.conns.end(client)
 	}
-	s.route(ctx, client)
+	serve(ctx, client)
 }
 
 // handleError answers what fasthttp could not parse.

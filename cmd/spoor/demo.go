@@ -17,7 +17,7 @@ const demoName = "demo"
 func (c *serveCommand) prepareDemo(st *store.Store, clock func() time.Time) error {
 	app := st.AppByName(demoName)
 	if app != nil && app.Demo {
-		return loopbackOnly(c.Listen, c.Admin)
+		return loopbackOnly(c.addresses()...)
 	}
 	if !c.Demo {
 		return nil
@@ -34,6 +34,14 @@ func (c *serveCommand) prepareDemo(st *store.Store, clock func() time.Time) erro
 		Tokens: []spoor.Token{{Name: demoName, Role: spoor.RoleAdmin, Hash: spoor.HashToken(demoName), Created: now}},
 	})
 	return err
+}
+
+// addresses are all that are listened on.
+func (c *serveCommand) addresses() []string {
+	if c.HTTPS.HTTP == "" {
+		return []string{c.Listen, c.Admin}
+	}
+	return []string{c.Listen, c.Admin, c.HTTPS.HTTP}
 }
 
 // loopbackOnly refuses addresses that others can reach.
@@ -59,7 +67,7 @@ func isLoopback(address string) bool {
 }
 
 // greet prints what to do next.
-func (c *serveCommand) greet(w io.Writer, st *store.Store, public, private net.Addr) {
+func (c *serveCommand) greet(w io.Writer, st *store.Store, scheme string, public, private net.Addr) {
 	if !c.Demo {
 		if len(st.AllApps()) == 0 {
 			fmt.Fprintf(w, "No app exists yet. Make one:\n\n  spoor app create NAME --timezone Europe/Warsaw --data %s\n\n", c.Data)
@@ -68,12 +76,12 @@ func (c *serveCommand) greet(w io.Writer, st *store.Store, public, private net.A
 	}
 	fmt.Fprintf(w, `spoor is ready. Try, in another shell:
 
-  curl -s http://%[1]s/hit -H 'X-Forwarded-For: 203.0.113.7' -A 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' -d '{"write_key":"demo","key":"8Uh7Fp9wMj5l","url":"https://shop.example/shoes?utm_source=news"}'
+  curl -s %[3]s://%[1]s/hit -H 'X-Forwarded-For: 203.0.113.7' -A 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' -d '{"write_key":"demo","key":"8Uh7Fp9wMj5l","url":"https://shop.example/shoes?utm_source=news"}'
 
   curl -s 'http://%[2]s/api/public/users/search/?key=8Uh7Fp9wMj5l' -H 'Authorization: Token demo'
 
   curl -sN http://%[2]s/api/tail -H 'Authorization: Token demo'
 
 The first sends a hit, the second reads the profile back, the third shows hits as they arrive.
-`, public, private)
+`, public, private, scheme)
 }

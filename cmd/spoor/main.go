@@ -73,6 +73,7 @@ type serveCommand struct {
 
 	WebhookPrivate bool `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`
 
+	HTTPS  httpsFlags `embed:"" group:"HTTPS"`
 	Limits limitFlags `embed:"" group:"Limits"`
 	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`
 }

@@ -7,6 +7,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
 
+	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
 	"github.com/spoorhq/spoor/query"
@@ -24,6 +25,7 @@ type metrics struct {
 	reads    *query.Server
 	sweeper  *retention.Sweeper
 	notifier *retention.Notifier
+	keeper   *certs.Keeper // nil: no TLS
 }
 
 func newMetrics() *metrics {
@@ -120,6 +122,7 @@ func (m *metrics) collectIntake(count, gauge figure) {
 	count("panics_total", "Bugs that were caught.", float64(s.Panics), "side", "collector")
 	gauge("connections", "Open connections of the collector.", float64(s.Connections))
 	gauge("bodies_bytes", "Bytes of request bodies being worked on.", float64(s.InFlight))
+	m.collectTLS(s, count, gauge)
 	for outcome, n := range s.Hits {
 		count("hits_total", "Hits by what became of them.", float64(n), "outcome", outcome.String())
 	}
@@ -131,6 +134,24 @@ func (m *metrics) collectIntake(count, gauge figure) {
 	}
 	count("junk_ids_total", "Ids such as null that were treated as absent.", float64(s.JunkIDs))
 	count("texts_cut_total", "Texts that were shortened.", float64(s.TextsCut))
+}
+
+func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
+	if m.keeper == nil {
+		return
+	}
+	count("tls_handshakes_total", "TLS handshakes that were done.", float64(s.Handshakes))
+	count("tls_handshakes_failed_total", "TLS handshakes that failed, or were not done in time.", float64(s.HandshakesFailed))
+	k := m.keeper.Stats()
+	ends, failing := 0.0, 0.0
+	if !k.Ends.IsZero() {
+		ends = float64(k.Ends.Unix())
+	}
+	if k.Failing {
+		failing = 1
+	}
+	gauge("tls_certificate_expires_seconds", "When the certificate that ends first ends, Unix time; 0: there is none yet.", ends)
+	gauge("tls_certificate_failing", "1 while changed files are not used, or no certificate can be had.", failing)
 }
 
 func (m *metrics) collectEnrich(count, gauge figure) {

@@ -18,6 +18,7 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/spoorhq/spoor"
+	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
 	"github.com/spoorhq/spoor/query"
@@ -49,7 +50,7 @@ func (c *serveCommand) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Demo {
-		if err := loopbackOnly(c.Listen, c.Admin); err != nil {
+		if err := loopbackOnly(c.addresses()...); err != nil {
 			return err
 		}
 		for _, p := range []string{"127.0.0.0/8", "::1/128"} {
@@ -76,6 +77,10 @@ func (c *serveCommand) Run() error {
 
 func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() time.Time, log *slog.Logger) error {
 	if err := c.prepareDemo(st, now); err != nil {
+		return err
+	}
+	keeper, err := c.HTTPS.keeper(c.Data, now, log)
+	if err != nil {
 		return err
 	}
 	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Now: now, Log: log})
@@ -117,26 +122,27 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	}
 	notifier := retention.NewNotifier(st, now, log, c.WebhookPrivate)
 	figures.watch(st, enricher, collector, answer, sweeper, notifier)
-	return c.run(ctx, st, enricher, collector, answer, sweeper, notifier, log)
+	figures.keeper = keeper
+	return c.run(ctx, keeper, st, enricher, collector, answer, sweeper, notifier, log)
 }
 
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
-func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
+func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
 		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
 	}
-	public, err := listen(c.Listen, "--listen", "SPOOR_LISTEN")
+	public, err := c.openFront(keeper)
 	if err != nil {
 		return err
 	}
 	private, err := listen(c.Admin, "--admin", "SPOOR_ADMIN")
 	if err != nil {
-		return errors.Join(err, public.Close())
+		return errors.Join(err, public.close())
 	}
 	local, err := listenSocket(filepath.Join(c.Data, socketName))
 	if err != nil {
-		return errors.Join(err, public.Close(), private.Close())
+		return errors.Join(err, public.close(), private.Close())
 	}
 	ctx, stop := context.WithCancelCause(ctx)
 	defer stop(nil)
@@ -147,15 +153,15 @@ func (c *serveCommand) run(ctx context.Context, st *store.Store, enricher *enric
 			}
 		}()
 	}
-	start("collector", func() error { return collector.Serve(public) })
+	public.serve(ctx, collector, start, log)
 	start("read side", func() error { return answer.Serve(private) })
 	start("unix socket", func() error { return answer.ServeLocal(local) })
 	go enricher.Run(ctx)
 	var kept sync.WaitGroup // what writes to the store by itself
 	kept.Go(func() { sweeper.Run(ctx) })
 	kept.Go(func() { notifier.Run(ctx) })
-	log.Info("serving", "collector", public.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
-	c.greet(os.Stdout, st, public.Addr(), private.Addr())
+	log.Info("serving", "collector", public.listener.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
+	c.greet(os.Stdout, st, public.scheme(), public.listener.Addr(), private.Addr())
 	tellSupervisor(daemon.SdNotifyReady, log)
 
 	<-ctx.Done()
@@ -208,6 +214,8 @@ func listen(address, flag, variable string) (net.Listener, error) {
 	switch {
 	case errors.Is(err, syscall.EADDRINUSE):
 		return nil, fmt.Errorf("cannot listen on %s: another program does; choose another address with %s or %s", address, flag, variable)
+	case errors.Is(err, syscall.EACCES):
+		return nil, mayNotListen(address, flag, variable)
 	case err != nil:
 		return nil, fmt.Errorf("cannot listen on %s: %w; choose another address with %s or %s", address, err, flag, variable)
 	}

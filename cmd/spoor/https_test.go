@@ -1,0 +1,164 @@
+package main_test
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"encoding/pem"
+	"math/big"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// writePair makes a certificate of a host until an instant, and its key.
+func writePair(t *testing.T, dir, host string, ends time.Time) (cert, key string) {
+	t.Helper()
+	k, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		t.Fatal(err)
+	}
+	form := &x509.Certificate{
+		SerialNumber: big.NewInt(1), DNSNames: []string{host}, IPAddresses: []net.IP{net.IPv4(127, 0, 0, 1)},
+		NotBefore: time.Now().Add(-time.Hour), NotAfter: ends, IsCA: true, BasicConstraintsValid: true,
+	}
+	der, err := x509.CreateCertificate(rand.Reader, form, form, k.Public(), k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	keyDER, err := x509.MarshalPKCS8PrivateKey(k)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cert, key = filepath.Join(dir, "cert.pem"), filepath.Join(dir, "key.pem")
+	for path, block := range map[string]*pem.Block{cert: {Type: "CERTIFICATE", Bytes: der}, key: {Type: "PRIVATE KEY", Bytes: keyDER}} {
+		if err := os.WriteFile(path, pem.EncodeToMemory(block), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return cert, key
+}
+
+// trusting is a client that trusts the certificates of a file.
+func trusting(t *testing.T, roots string) *http.Client {
+	t.Helper()
+	data, err := os.ReadFile(roots)
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool := x509.NewCertPool()
+	if !pool.AppendCertsFromPEM(data) {
+		t.Fatalf("%s holds no certificate", roots)
+	}
+	return &http.Client{
+		Timeout:       20 * time.Second,
+		Transport:     &http.Transport{TLSClientConfig: &tls.Config{RootCAs: pool}},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
+}
+
+// over makes a request that must be answered, with headers as name and value.
+func over(t *testing.T, c *http.Client, method, url, body string, headers ...string) reply {
+	t.Helper()
+	r, err := ask(c, method, url, body, headers...)
+	if err != nil {
+		t.Fatalf("%s %s: %v", method, url, err)
+	}
+	return r
+}
+
+var httpAddress = regexp.MustCompile(`msg="serving https".* http=(\S+)`)
+
+// Goal: with a given certificate the collector speaks https, takes a renewed
+// one without losing a connection, and the port of plain HTTP leads there.
+func TestGivenCertificate(t *testing.T) {
+	dir := folder(t)
+	cert, key := writePair(t, dir, "track.example", time.Now().Add(10*24*time.Hour))
+	s := demo(t, "--tls-cert", cert, "--tls-key", key, "--http", "127.0.0.1:0")
+	secure := strings.Replace(s.collector, "http:", "https:", 1)
+	clear := "http://" + httpAddress.FindStringSubmatch(s.log.String())[1]
+	for _, want := range []string{`msg="serving https".*names="127.0.0.1 track.example" until=20`, `level=WARN msg="a certificate ends soon.*days=9`} {
+		if !regexp.MustCompile(want).MatchString(s.log.String()) {
+			t.Errorf("no line with %s in\n%s", want, s.log.String())
+		}
+	}
+	if !strings.Contains(s.out.String(), "curl -s "+secure+"/hit") {
+		t.Errorf("the greeting is\n%s", s.out.String())
+	}
+	first := trusting(t, cert)
+	hit := func(c *http.Client, id string) {
+		t.Helper()
+		if r := over(t, c, "POST", secure+"/hit?k=demo", `{"key":"a","id":"`+id+`"}`); r.status != http.StatusOK {
+			t.Errorf("%d %s", r.status, r.body)
+		}
+	}
+	hit(first, "h1")
+	if _, err := ask(client, "GET", secure+"/healthz", ""); err == nil {
+		t.Error("a client that trusts others got an answer")
+	}
+
+	refused := over(t, first, "POST", clear+"/hit?k=demo", `{"key":"a","id":"clear"}`)
+	if refused.status != http.StatusForbidden || refused.header.Get("X-Spoor-Refused") != "https_only" {
+		t.Errorf("a hit in clear: %d %s", refused.status, refused.body)
+	}
+	sent := over(t, first, "GET", clear+"/pixel.gif?k=demo", "")
+	if sent.status != http.StatusPermanentRedirect || sent.header.Get("Location") != secure+"/pixel.gif?k=demo" {
+		t.Errorf("a reader in clear: %d %v", sent.status, sent.header)
+	}
+
+	writePair(t, dir, "new.example", time.Now().Add(60*24*time.Hour))
+	s.await(10*time.Second, "the new certificate", func() bool { return strings.Contains(s.log.String(), `msg="certificate replaced"`) })
+	hit(first, "h2") // on the old connection, whose certificate the client still trusts
+	second := trusting(t, cert)
+	hit(second, "h3")
+	first.CloseIdleConnections()
+	if _, err := ask(first, "GET", secure+"/healthz", ""); err == nil {
+		t.Error("a new connection was shown the old certificate")
+	}
+	if ids := s.exportIDs(); len(ids) != 3 {
+		t.Errorf("stored are %v", ids)
+	}
+	metrics := over(t, client, "GET", s.reads+"/metrics", "").body
+	for _, want := range []string{
+		`spoor_tls_certificate_expires_seconds 1\.[0-9]+e\+09`, `spoor_tls_certificate_failing 0`, `spoor_tls_handshakes_total 2`, `spoor_tls_handshakes_failed_total 2`,
+		`spoor_refused_total\{reason="https_only"\} 1`,
+	} {
+		if !regexp.MustCompile(want).MatchString(metrics) {
+			t.Errorf("no %s in the metrics", want)
+		}
+	}
+	if strings.Contains(s.log.String(), "handshake") {
+		t.Errorf("the log speaks of a handshake:\n%s", s.log.String())
+	}
+}
+
+// Goal: what cannot work is refused at the start in one line that says what to do.
+func TestHTTPSRefusedAtStart(t *testing.T) {
+	dir := folder(t)
+	cert, key := writePair(t, dir, "track.example", time.Now().Add(time.Hour))
+	f := func(contains string, flags ...string) {
+		t.Helper()
+		args := append([]string{"serve", "--data", filepath.Join(dir, "data"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"}, flags...)
+		out, err := exec.Command(binary, args...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), contains) || strings.Count(string(out), "\n") != 1 {
+			t.Errorf("%v: %v\n%s", flags, err, out)
+		}
+	}
+	f("give the files of both", "--tls-cert", cert)
+	f("give the files of both", "--tls-key", key)
+	f("cannot read the certificate", "--tls-cert", cert+"x", "--tls-key", key)
+	f("give --tls-cert and --tls-key, or --acme", "--http", "127.0.0.1:0")
+	f("without --acme", "--acme-email", "ops@track.example")
+	f("give either", "--tls-cert", cert, "--tls-key", key, "--acme", "track.example")
+	f("it is no host name", "--acme", "track.example,*")
+	f("--http or SPOOR_HTTP", "--tls-cert", cert, "--tls-key", key, "--http", "nowhere")
+	f("cannot serve the demo app on 0.0.0.0:0", "--demo", "--tls-cert", cert, "--tls-key", key, "--http", "0.0.0.0:0")
+}
