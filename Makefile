@@ -55,13 +55,16 @@ go:
 	fi
 
 # The race detector wants a C compiler, the printed lines of the first run want
-# curl, the client suites want Node.
+# curl, the client suites want Node; the rest is for what is said about servers.
 test-tools: go
 	@missing=""; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing:$$missing"; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \

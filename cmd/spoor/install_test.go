@@ -1,8 +1,6 @@
 package main_test
 
 import (
-	"bytes"
-	"compress/gzip"
 	"context"
 	"crypto/tls"
 	"fmt"
@@ -322,13 +320,8 @@ func (m *machine) servePlaces() *httptest.Server {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	var packed bytes.Buffer
-	w := gzip.NewWriter(&packed)
-	w.Write(bytes.ReplaceAll(demo, []byte("Warsaw"), []byte("Gdansk"))) // unlike the embedded one
-	w.Close()
-	now := time.Now().UTC()
-	last := time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC).Format("/free/dbip-city-lite-2006-01.mmdb.gz")
-	cert, key := writePair(m.t, m.t.TempDir(), "download.db-ip.com", now.Add(time.Hour))
+	packed, last := packedPlaces(string(demo)), lastMonth().Format("/free/dbip-city-lite-2006-01.mmdb.gz")
+	cert, key := writePair(m.t, m.t.TempDir(), "download.db-ip.com", time.Now().Add(time.Hour))
 	pair, err := tls.LoadX509KeyPair(cert, key)
 	if err != nil {
 		m.t.Fatal(err)
@@ -343,7 +336,7 @@ func (m *machine) servePlaces() *httptest.Server {
 			http.NotFound(w, r)
 			return
 		}
-		w.Write(packed.Bytes())
+		w.Write(packed)
 	})}}
 	s.StartTLS()
 	m.t.Cleanup(s.Close)

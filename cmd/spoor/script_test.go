@@ -1,8 +1,13 @@
 package main_test
 
 import (
+	"bytes"
+	"compress/gzip"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +72,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"curllines": scriptCurlLines,
 	"occupy":    scriptOccupy,
 	"oneline":   scriptOneLine,
+	"places":    scriptPlaces,
 }
 
 // scriptServe starts a server in the background: serve NAME flags. Its output
@@ -228,6 +234,43 @@ func scriptOccupy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv("OCCUPIED", l.Addr().String())
+}
+
+// scriptPlaces serves GeoIP databases until the script ends; PLACES is the address.
+// It has last month's, not this month's, and things that are no database.
+func scriptPlaces(ts *testscript.TestScript, neg bool, args []string) {
+	packed := packedPlaces(ts.ReadFile(filepath.Join(ts.Getenv("ROOT"), "enrich", "demo.mmdb")))
+	last := lastMonth().Format("/city-2006-01.mmdb.gz")
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case last:
+			w.Write(packed)
+		case "/cut.mmdb.gz":
+			w.Write(packed[:len(packed)/2])
+		case "/page.html":
+			w.Write([]byte("<html>Please log in to this network.</html>"))
+		case "/empty":
+		default:
+			http.NotFound(w, r)
+		}
+	}))
+	ts.Defer(s.Close)
+	ts.Setenv("PLACES", s.URL)
+}
+
+// packedPlaces is the embedded database, gzipped, with another name and another
+// city of the same lengths, so that the two can be told apart.
+func packedPlaces(demo string) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, strings.NewReplacer("Warsaw", "Gdansk", "GeoIP2-City", "DBIP-City-L").Replace(demo))
+	w.Close()
+	return b.Bytes()
+}
+
+func lastMonth() time.Time {
+	now := time.Now().UTC()
+	return time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC)
 }
 
 // scriptOneLine checks that the last command's error is one line that begins

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"debug/elf"
 	"errors"
+	"fmt"
 	"io"
 	"io/fs"
 	"os"
@@ -22,7 +23,7 @@ import (
 
 const (
 	testVersion = "1.2.3~test"
-	epoch       = "1767225600" // 2026-01-01
+	epoch       = 1767225600 // 2026-01-01
 )
 
 // made is the directory of one run for both architectures, which all tests
@@ -37,8 +38,7 @@ func TestMain(m *testing.M) {
 		}
 		defer os.RemoveAll(dir)
 		made = dir
-		os.Setenv("SOURCE_DATE_EPOCH", epoch)
-		r := release{dir: dir, version: testVersion, architectures: []string{"amd64", "arm64"}}
+		r := release{dir: dir, version: testVersion, architectures: []string{"amd64", "arm64"}, time: time.Unix(epoch, 0).UTC()}
 		if err := r.make(); err != nil {
 			panic(err)
 		}
@@ -64,7 +64,7 @@ func TestReproducible(t *testing.T) {
 	copySources(t, sources)
 	cmd := exec.Command("sh", "-c", `umask 077; exec go run ./cmd/spoor/dist -out "$0" -version "$1" -arch "$2"`, again, testVersion, runtime.GOARCH)
 	cmd.Dir = sources
-	cmd.Env = append(os.Environ(), "TZ=Asia/Kolkata", "PWD="+sources)
+	cmd.Env = append(os.Environ(), "TZ=Asia/Kolkata", fmt.Sprint("SOURCE_DATE_EPOCH=", epoch), "PWD="+sources)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("%v\n%s", err, out)
 	}

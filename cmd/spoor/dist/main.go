@@ -77,20 +77,16 @@ func (r *release) make() error {
 
 // identify finds version and time where they were not given.
 func (r *release) identify() error {
-	if epoch := os.Getenv("SOURCE_DATE_EPOCH"); epoch != "" {
-		s, err := strconv.ParseInt(epoch, 10, 64)
+	if r.time.IsZero() {
+		epoch, err := os.Getenv("SOURCE_DATE_EPOCH"), error(nil)
+		if epoch == "" {
+			if epoch, err = git("log", "-1", "--format=%ct"); err != nil {
+				return err
+			}
+		}
+		seconds, err := strconv.ParseInt(epoch, 10, 64)
 		if err != nil {
 			return fmt.Errorf("cannot use SOURCE_DATE_EPOCH %q: want seconds since 1970", epoch)
-		}
-		r.time = time.Unix(s, 0).UTC()
-	} else {
-		s, err := git("log", "-1", "--format=%ct")
-		if err != nil {
-			return err
-		}
-		seconds, err := strconv.ParseInt(s, 10, 64)
-		if err != nil {
-			return fmt.Errorf("cannot read the time of the commit: %w", err)
 		}
 		r.time = time.Unix(seconds, 0).UTC()
 	}
