@@ -27,7 +27,8 @@ type Options struct {
 	// TrustedProxies may name the client in X-Forwarded-For [none].
 	TrustedProxies []netip.Prefix
 	// Fallback answers paths that are no intake paths [404]. The request's
-	// body is complete and within BodyBytesMax when it is called.
+	// body is complete and within BodyBytesMax when it is called, and its
+	// RemoteAddr is the client's, also behind a trusted proxy.
 	Fallback fasthttp.RequestHandler
 	Now      func() time.Time // [time.Now]
 	Log      *slog.Logger     // [slog.Default()]

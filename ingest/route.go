@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bytes"
+	"net"
 	"net/netip"
 
 	"github.com/spoorhq/spoor"
@@ -95,6 +96,10 @@ func (s *Server) serveFallback(rq *request) {
 		return
 	}
 	rq.ctx.Request.SetBodyRaw(body)
+	if rq.ip.IsValid() {
+		rq.ctx.SetRemoteAddr(&net.TCPAddr{IP: rq.ip.AsSlice()})
+		defer rq.ctx.SetRemoteAddr(nil) // the next request may be another client's
+	}
 	s.opts.Fallback(rq.ctx)
 	rq.ctx.Request.ResetBody() // the buffer goes back to the pool
 }

@@ -53,15 +53,14 @@ func New(o Options) (*Server, error) {
 		counters: newCounters(),
 	}
 	s.requests.New = func() any { return new(request) }
-	s.http = s.newHTTP(func(ctx *fasthttp.RequestCtx) { s.handle(ctx, s.route) })
-	s.clear = s.newHTTP(func(ctx *fasthttp.RequestCtx) { s.handle(ctx, s.sendOn) })
+	s.http, s.clear = s.newHTTP(s.route), s.newHTTP(s.sendOn)
 	return s, nil
 }
 
-func (s *Server) newHTTP(handler fasthttp.RequestHandler) *fasthttp.Server {
+func (s *Server) newHTTP(serve func(*fasthttp.RequestCtx, netip.Addr)) *fasthttp.Server {
 	o := s.opts
 	return &fasthttp.Server{
-		Handler:                      handler,
+		Handler:                      func(ctx *fasthttp.RequestCtx) { s.handle(ctx, serve) },
 		ErrorHandler:                 s.handleError,
 		Concurrency:                  o.ConnectionsMax + 1024, // ours is the limit; a worker outlives its connection a little
 		ReadBufferSize:               o.HeaderBytesMax,

@@ -17,6 +17,8 @@ type actor struct {
 	local   bool       // the operator, on the local socket: everything
 }
 
+var control = actor{name: spoor.ActorControl, role: spoor.RoleAdmin, control: true}
+
 var operator = actor{name: spoor.ActorOperator, role: spoor.RoleAdmin, local: true}
 
 // authenticate finds the actor by the Authorization header. Secrets are looked
@@ -29,12 +31,24 @@ func (s *Server) authenticate(ctx *fasthttp.RequestCtx, door door) (actor, error
 	if !ok || !(bytes.EqualFold(scheme, []byte("Token")) || bytes.EqualFold(scheme, []byte("Bearer"))) {
 		return actor{}, errNoCredentials
 	}
-	secret = bytes.TrimSpace(secret)
+	return s.authenticateSecret(bytes.TrimSpace(secret), door != doorPublic)
+}
+
+func (c *call) authenticate() (actor, error) {
+	if c.door == doorApp {
+		return c.authenticateSession()
+	}
+	return c.s.authenticate(c.ctx, c.door)
+}
+
+// authenticateSecret finds the actor of a token, or, where it may come in, the
+// control plane.
+func (s *Server) authenticateSecret(secret []byte, controlToo bool) (actor, error) {
 	if len(secret) == 0 {
 		return actor{}, errInvalidToken
 	}
-	if s.isControl(secret) && door != doorPublic {
-		return actor{name: spoor.ActorControl, role: spoor.RoleAdmin, control: true}, nil
+	if controlToo && s.isControl(secret) {
+		return control, nil
 	}
 	app, token := s.opt.Apps.AppByToken(string(secret))
 	if app == nil || !spoor.Live(token.Expires, s.opt.Now()) {

@@ -20,19 +20,21 @@ const (
 	doorWeb    door = iota // the token-protected listener
 	doorLocal              // the unix socket
 	doorPublic             // mounted on another server: /api/public/ alone
+	doorApp                // mounted on another server: /app/, with sessions
 )
 
 // call is one request on its way through a handler.
 type call struct {
-	s     *Server
-	ctx   *fasthttp.RequestCtx
-	door  door
-	route *route
-	args  []string // arguments of the path, decoded
-	who   actor
-	app   *spoor.App // nil where the scope has none
-	v2    bool
-	now   time.Time
+	s       *Server
+	ctx     *fasthttp.RequestCtx
+	door    door
+	route   *route
+	args    []string // arguments of the path, decoded
+	who     actor
+	session []byte     // the cookie of who came in by /app; a stream outlives the request's bytes
+	app     *spoor.App // nil where the scope has none
+	v2      bool
+	now     time.Time
 
 	// For the audit log; handlers fill them.
 	subjects int
@@ -77,6 +79,13 @@ func (c *call) answer() {
 		return
 	}
 	path, _, _ := strings.Cut(string(ctx.RequestURI()), "?")
+	if c.door == doorApp {
+		c.guard()
+		if path = strings.TrimPrefix(path, appPath); !strings.HasPrefix(path, apiPrefix) {
+			c.answerApp(path)
+			return
+		}
+	}
 	res, args := s.find(path, c.door)
 	if res == nil {
 		s.refuse(ctx, errNotFound)
@@ -102,7 +111,7 @@ func (c *call) answer() {
 func (c *call) run() error {
 	if c.route.scope != scopeNone {
 		var err error
-		if c.who, err = c.s.authenticate(c.ctx, c.door); err != nil {
+		if c.who, err = c.authenticate(); err != nil {
 			return err
 		}
 		if err := c.admit(); err != nil {

@@ -4,7 +4,8 @@
 // New makes a Server from Options; it sees the store through the interface
 // Store. Serve answers on a listener where each request needs a token,
 // ServeLocal on the unix socket, where the caller is the operator and names
-// the app with ?app=NAME, and Handler mounts /api/public/ on another server.
+// the app with ?app=NAME, Handler mounts /api/public/ on another server, and
+// AppHandler /app/, where a login opens a session in place of the token.
 // The table in route.go lists every path with its role.
 //
 //	/api/public/…   users, their attributes and their history

@@ -121,3 +121,40 @@ func FuzzCursor(f *testing.F) {
 		}
 	})
 }
+
+// Goal: whatever comes to /app, nothing is shown, done or opened without a
+// session or a secret.
+func FuzzApp(f *testing.F) {
+	for _, body := range []string{"token=guess", "token=%00", "token=a&token=b", "token", "&&=%", "token=" + strings.Repeat("a", 600)} {
+		f.Add("POST", "/login", "spoor_session=x", "application/x-www-form-urlencoded", "http://spoor.test", body)
+	}
+	f.Add("GET", "/api/public/users/", "spoor_session="+strings.Repeat("0", 64), "", "", "")
+	f.Add("DELETE", "/api/public/users/1001/", "spoor_session=a; spoor_session=b", "", "null", "")
+	f.Add("GET", "/../api/public/users/", "", "", "%", "")
+	f.Add("POST", "/logout", "=;;spoor_session", "", "http://[::1", "")
+	f.Fuzz(func(t *testing.T, method, uri, cookie, contentType, origin, body string) {
+		ts := newTestServer(t, func(o *Options) { o.AdminTokenHash = "" })
+		ts.store.tailEnds = true
+		ts.addProfile(1, 1, "stranger", "stranger@example.com")
+		var ctx fasthttp.RequestCtx
+		ctx.Request.Header.SetMethod(method)
+		ctx.Request.Header.SetRequestURI("/app" + uri)
+		ctx.Request.Header.SetHost("spoor.test")
+		ctx.Request.Header.Set("Cookie", cookie)
+		ctx.Request.Header.SetContentType(contentType)
+		ctx.Request.Header.Set("Origin", origin)
+		ctx.Request.Header.Set("X-Spoor-App", "1")
+		ctx.Request.SetBodyString(body)
+		ts.AppHandler(nil)(&ctx)
+		st := ts.Stats()
+		if code := ctx.Response.StatusCode(); st.Panics != 0 || code >= 500 && code != 505 {
+			t.Fatalf("%d, %+v", code, st)
+		}
+		if strings.Contains(body, "shop-") || strings.Contains(body, "other-") {
+			return // a secret of the test's
+		}
+		if st.Sessions != 0 || len(ts.audited()) != 0 || strings.Contains(string(ctx.Response.Body()), "stranger") && !strings.Contains(uri, "stranger") {
+			t.Fatalf("%+v, %s", st, ctx.Response.Body())
+		}
+	})
+}

@@ -40,6 +40,9 @@ func (c *call) link(query string) string {
 	base := c.s.opt.PublicURL
 	if base == "" {
 		base = "http://" + string(c.ctx.Host())
+		if c.ctx.IsTLS() {
+			base = "https://" + string(c.ctx.Host())
+		}
 	}
 	path, _, _ := strings.Cut(string(c.ctx.RequestURI()), "?")
 	if c.who.local {

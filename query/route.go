@@ -36,7 +36,10 @@ const (
 	admin = spoor.RoleAdmin
 )
 
-const publicPrefix = "/api/public/"
+const (
+	apiPrefix    = "/api/"
+	publicPrefix = "/api/public/"
+)
 
 // routes is every path that is served. Where two patterns fit a path, the
 // first one does.

@@ -24,6 +24,8 @@ type Server struct {
 	local     *fasthttp.Server
 	limits    limits
 	marks     marks
+	sessions  sessions
+	attempts  attempts
 	cursors   cipher.Block
 	streams   chan struct{} // holds one entry for each open stream
 	heartbeat time.Duration // of tails
@@ -34,19 +36,23 @@ type Server struct {
 
 type counters struct {
 	requests, denied, limited, failed, panics, accesses, missed atomic.Int64
+	logins, loginsFailed                                        atomic.Int64
 }
 
 // Stats is what a Server has done since it was made.
 type Stats struct {
-	Requests    int64 // of all kinds
-	Denied      int64 // answered 401 or 403
-	Limited     int64 // answered 429
-	Failed      int64 // answered 5xx
-	Panics      int64 // bugs that were caught
-	Accesses    int64 // entries of the audit log
-	AuditMissed int64 // of them those that could not be stored, and are in the process's log
-	Streams     int   // exports and tails that are open now
-	Connections int   // that are open now, both listeners
+	Requests     int64 // of all kinds
+	Denied       int64 // answered 401 or 403
+	Limited      int64 // answered 429
+	Failed       int64 // answered 5xx
+	Panics       int64 // bugs that were caught
+	Accesses     int64 // entries of the audit log
+	AuditMissed  int64 // of them those that could not be stored, and are in the process's log
+	Logins       int64 // sessions opened
+	LoginsFailed int64 // wrong tokens, and attempts beyond the limits
+	Sessions     int   // that are open now, or ended and were not looked for since
+	Streams      int   // exports and tails that are open now
+	Connections  int   // that are open now, both listeners
 }
 
 // New makes a server that does not listen yet.
@@ -160,15 +166,18 @@ func (s *Server) Shutdown(ctx context.Context) error {
 // Stats may be called at any time.
 func (s *Server) Stats() Stats {
 	return Stats{
-		Requests:    s.counters.requests.Load(),
-		Denied:      s.counters.denied.Load(),
-		Limited:     s.counters.limited.Load(),
-		Failed:      s.counters.failed.Load(),
-		Panics:      s.counters.panics.Load(),
-		Accesses:    s.counters.accesses.Load(),
-		AuditMissed: s.counters.missed.Load(),
-		Streams:     len(s.streams),
-		Connections: int(s.web.GetOpenConnectionsCount()) + int(s.local.GetOpenConnectionsCount()),
+		Requests:     s.counters.requests.Load(),
+		Denied:       s.counters.denied.Load(),
+		Limited:      s.counters.limited.Load(),
+		Failed:       s.counters.failed.Load(),
+		Panics:       s.counters.panics.Load(),
+		Accesses:     s.counters.accesses.Load(),
+		AuditMissed:  s.counters.missed.Load(),
+		Logins:       s.counters.logins.Load(),
+		LoginsFailed: s.counters.loginsFailed.Load(),
+		Sessions:     s.sessions.count(),
+		Streams:      len(s.streams),
+		Connections:  int(s.web.GetOpenConnectionsCount()) + int(s.local.GetOpenConnectionsCount()),
 	}
 }
 

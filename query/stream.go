@@ -4,8 +4,10 @@ import (
 	"bufio"
 	"errors"
 	"io"
+	"net"
 	"runtime/debug"
 	"sync"
+	"time"
 
 	"github.com/valyala/fasthttp"
 )
@@ -18,9 +20,10 @@ var errShutdown = errors.New("the server is shutting down")
 type stream struct {
 	c       *call
 	run     func(w *bufio.Writer) error
-	stop    func() // called once at the end; may be nil
-	trailer string // line that says that the stream was cut; may be empty
-	ended   bool   // run came to its end
+	stop    func()   // called once at the end; may be nil
+	trailer string   // line that says that the stream was cut; may be empty
+	conn    net.Conn // whose deadline each piece moves; nil: its listener does
+	ended   bool     // run came to its end
 	once    sync.Once
 }
 
@@ -36,6 +39,9 @@ func (c *call) startStream(contentType, trailer string, run func(*bufio.Writer) 
 		return errStreams
 	}
 	c.stream = &stream{c: c, run: run, stop: stop, trailer: trailer}
+	if c.door == doorPublic || c.door == doorApp {
+		c.stream.conn = c.ctx.Conn() // that server's time is for a whole reply
+	}
 	c.ctx.SetStatusCode(fasthttp.StatusOK)
 	c.ctx.Response.Header.SetContentType(contentType)
 	c.ctx.Response.ImmediateHeaderFlush = true
@@ -51,7 +57,7 @@ func (st *stream) Read([]byte) (int, error) { return 0, errors.ErrUnsupported }
 
 // WriteTo runs the stream.
 func (st *stream) WriteTo(w io.Writer) (n int64, err error) {
-	client := &clientWriter{w: w}
+	client := &clientWriter{w: w, conn: st.conn, timeout: st.c.s.opt.WriteTimeout}
 	out := bufio.NewWriterSize(client, 32<<10)
 	defer func() {
 		if r := recover(); r != nil {
@@ -91,12 +97,20 @@ func (st *stream) Close() error {
 
 // clientWriter remembers that it was the client who failed.
 type clientWriter struct {
-	w   io.Writer
-	n   int64
-	err error
+	w       io.Writer
+	conn    net.Conn // may be nil
+	timeout time.Duration
+	n       int64
+	err     error
 }
 
 func (c *clientWriter) Write(p []byte) (int, error) {
+	if c.conn != nil {
+		if err := c.conn.SetWriteDeadline(time.Now().Add(c.timeout)); err != nil {
+			c.err = err
+			return 0, err
+		}
+	}
 	n, err := c.w.Write(p)
 	c.n += int64(n)
 	if err != nil {

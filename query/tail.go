@@ -39,6 +39,11 @@ func (c *call) writeTail(w *bufio.Writer, hits <-chan spoor.Hit) error {
 				continue
 			}
 		case <-beat.C:
+			if c.door == doorApp {
+				if _, ok := c.s.visitor(c.session, false); !ok {
+					return nil // logged out, or the token is gone
+				}
+			}
 			w.WriteByte('\n') // the error is kept for Flush
 		case <-c.s.done:
 			return nil

@@ -47,6 +47,15 @@ func (f *httpsFlags) keeper(data string, now func() time.Time, log *slog.Logger)
 	})
 }
 
+// checkLogin keeps secrets from being typed into a page that everybody on the
+// way can read.
+func (c *serveCommand) checkLogin() error {
+	if c.App && !c.HTTPS.given() && !isLoopback(c.Listen) && len(c.TrustedProxies) == 0 {
+		return fmt.Errorf("cannot serve a login on %s without https; give --tls-cert and --tls-key, or --acme, or name the proxy that speaks https before it with --trusted-proxies", c.Listen)
+	}
+	return nil
+}
+
 // front is how the public sees the collector.
 type front struct {
 	listener net.Listener

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bufio"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -159,6 +160,84 @@ func TestHTTPSRefusedAtStart(t *testing.T) {
 	f("without --acme", "--acme-email", "ops@track.example")
 	f("give either", "--tls-cert", cert, "--tls-key", key, "--acme", "track.example")
 	f("it is no host name", "--acme", "track.example,*")
+	f("cannot serve a login on 0.0.0.0:0 without https", "--app", "--listen", "0.0.0.0:0")
 	f("--http or SPOOR_HTTP", "--tls-cert", cert, "--tls-key", key, "--http", "nowhere")
 	f("cannot serve the demo app on 0.0.0.0:0", "--demo", "--tls-cert", cert, "--tls-key", key, "--http", "0.0.0.0:0")
+}
+
+// Goal: the read side behind a login works on the collector's own port, over
+// https, with its cookie for https alone; streams outlive the time of a reply
+// and end when the server stops.
+func TestApp(t *testing.T) {
+	dir := folder(t)
+	cert, key := writePair(t, dir, "track.example", time.Now().Add(60*24*time.Hour))
+	s := demo(t, "--tls-cert", cert, "--tls-key", key, "--app", "--write-timeout", "1s")
+	secure := strings.Replace(s.collector, "http:", "https:", 1)
+	web := trusting(t, cert)
+	page := over(t, web, "GET", secure+"/app/", "")
+	if page.status != http.StatusOK || !strings.Contains(page.body, `action="/app/login"`) {
+		t.Fatalf("%d %s", page.status, page.body)
+	}
+	form := []string{"Content-Type", "application/x-www-form-urlencoded"}
+	// The limit is of the visitor's address, here by a trusted proxy.
+	for i := range 12 {
+		want := http.StatusUnauthorized
+		if i >= 10 {
+			want = http.StatusTooManyRequests
+		}
+		if r := over(t, web, "POST", secure+"/app/login", "token=guess", append(form, "X-Forwarded-For", "203.0.113.7")...); r.status != want {
+			t.Errorf("guess %d: %d", i, r.status)
+		}
+	}
+	login := over(t, web, "POST", secure+"/app/login", "token=demo", append(form, "Sec-Fetch-Site", "same-origin", "Origin", secure)...)
+	cookie, attributes, _ := strings.Cut(login.header.Get("Set-Cookie"), ";")
+	if login.status != http.StatusSeeOther || !strings.Contains(strings.ToLower(attributes), "secure") {
+		t.Fatalf("%d %v %s", login.status, login.header, login.body)
+	}
+
+	req, err := http.NewRequest("GET", secure+"/app/api/tail", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Cookie", cookie)
+	tail, err := web.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tail.Body.Close()
+	time.Sleep(1500 * time.Millisecond) // longer than a whole reply may take
+	if r := over(t, web, "POST", secure+"/hit?k=demo", `{"key":"8Uh7Fp9wMj5l","url":"https://shop.example/"}`); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
+	line, err := bufio.NewReader(tail.Body).ReadString('\n')
+	if err != nil || !strings.Contains(line, "https://shop.example/") {
+		t.Errorf("the tail shows %q, %v", line, err)
+	}
+
+	users := parse[object](t, over(t, web, "GET", secure+"/app/api/public/users/", "", "Cookie", cookie).body)
+	if users["count"] != 1.0 {
+		t.Errorf("users: %v", users)
+	}
+	if log := s.spoor("audit", "--app", "demo"); !regexp.MustCompile(`demo +admin .*users\.list`).MatchString(log) {
+		t.Errorf("the audit log has no entry by the token's name:\n%s", log)
+	}
+	for _, path := range []string{"/api/public/users/", "/api/partitions", "/metrics", "/app/metrics"} {
+		if r := over(t, web, "GET", secure+path, "", "Cookie", cookie, "Authorization", "Token demo"); r.status != http.StatusNotFound {
+			t.Errorf("%s: %d", path, r.status)
+		}
+	}
+	began := time.Now()
+	s.stop() // with the tail open
+	if took := time.Since(began); took > 5*time.Second {
+		t.Errorf("the open tail held the server up for %v", took)
+	}
+}
+
+func TestAppIsOff(t *testing.T) {
+	s := demo(t)
+	for _, path := range []string{"/app", "/app/", "/app/login", "/app/api/public/users/"} {
+		if r := s.send("GET", s.collector+path, ""); r.status != http.StatusNotFound || r.header.Get("X-Spoor-Refused") != "not_found" {
+			t.Errorf("%s: %d %s", path, r.status, r.body)
+		}
+	}
 }

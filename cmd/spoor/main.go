@@ -65,6 +65,7 @@ type serveCommand struct {
 
 	TrustedProxies []network `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
 	PublicAPI      bool      `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
+	App            bool      `help:"Serve the read side behind a login under /app on the collector's address." env:"SPOOR_APP"`
 	PublicURL      string    `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
 	AdminToken     string    `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
 

@@ -83,6 +83,9 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
 	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.sweeper.Figures().AuditMissed))
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
+	count("app_logins_total", "Sessions that were opened at /app.", float64(q.Logins))
+	count("app_logins_failed_total", "Logins at /app that failed, or were one too many.", float64(q.LoginsFailed))
+	gauge("app_sessions", "Sessions at /app.", float64(q.Sessions))
 	gauge("api_streams", "Exports and tails that are open.", float64(q.Streams))
 	gauge("api_connections", "Open connections of the read side.", float64(q.Connections))
 }

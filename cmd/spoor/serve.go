@@ -38,6 +38,9 @@ func (c *serveCommand) Run() error {
 	if err := c.Limits.check(); err != nil {
 		return err
 	}
+	if err := c.checkLogin(); err != nil {
+		return err
+	}
 	log := newLog(c.Log)
 	now, err := clock(c.Clock)
 	if err != nil {
@@ -116,6 +119,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if c.PublicAPI {
 		take.Fallback = answer.Handler()
 	}
+	if c.App {
+		take.Fallback = answer.AppHandler(take.Fallback)
+	}
 	collector, err := ingest.New(take)
 	if err != nil {
 		return err
@@ -173,7 +179,9 @@ func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.
 	tellSupervisor(daemon.SdNotifyStopping, log)
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
-	err = errors.Join(cause, collector.Shutdown(drain), answer.Shutdown(drain))
+	ended := make(chan error, 1)
+	go func() { ended <- answer.Shutdown(drain) }() // ends streams, also those that go out by the collector
+	err = errors.Join(cause, collector.Shutdown(drain), <-ended)
 	kept.Wait()
 	return err
 }

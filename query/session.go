@@ -1,0 +1,165 @@
+package query
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"slices"
+	"sync"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+const (
+	sessionCookie = "spoor_session"
+	sessionIdle   = 12 * time.Hour
+	sessionLife   = 7 * 24 * time.Hour
+
+	sessionsMax         = 10_000
+	sessionsPerTokenMax = 20 // so that no token can push out the sessions of others
+)
+
+// session is a login. What it may do is asked of its token each time, so it
+// changes with the token and ends with it.
+type session struct {
+	app         spoor.AppID // 0: the control plane
+	hash        string      // of the token's secret
+	begun, used time.Time
+}
+
+// sessions are known by the hash of their cookie: a table that leaked would
+// open nothing, and looking one up tells nothing by its time.
+type sessions struct {
+	mu   sync.Mutex
+	byID map[[sha256.Size]byte]*session
+}
+
+// open makes a session and the value of its cookie. Where there is no room the
+// one that was used the longest ago goes, of the same token if it has too many.
+func (t *sessions) open(app spoor.AppID, hash string, now time.Time) (cookie string) {
+	var id [32]byte
+	rand.Read(id[:]) // never fails
+	cookie = hex.EncodeToString(id[:])
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.byID == nil {
+		t.byID = map[[sha256.Size]byte]*session{}
+	}
+	var ofToken int
+	for id, s := range t.byID {
+		if s.ended(now) {
+			delete(t.byID, id)
+		} else if s.hash == hash {
+			ofToken++
+		}
+	}
+	if ofToken >= sessionsPerTokenMax {
+		t.dropOldest(hash)
+	}
+	if len(t.byID) >= sessionsMax {
+		t.dropOldest("")
+	}
+	t.byID[sha256.Sum256([]byte(cookie))] = &session{app: app, hash: hash, begun: now, used: now}
+	return cookie
+}
+
+// dropOldest drops a session of a token, or with "" of any.
+func (t *sessions) dropOldest(hash string) {
+	var oldest [sha256.Size]byte
+	var found *session
+	for id, s := range t.byID {
+		if (hash == "" || s.hash == hash) && (found == nil || s.used.Before(found.used)) {
+			oldest, found = id, s
+		}
+	}
+	delete(t.byID, oldest)
+}
+
+func (s *session) ended(now time.Time) bool {
+	return now.Sub(s.used) >= sessionIdle || now.Sub(s.begun) >= sessionLife
+}
+
+// find returns a copy of a session that goes on, and counts as its use if it is
+// one.
+func (t *sessions) find(cookie []byte, now time.Time, use bool) (session, bool) {
+	id := sha256.Sum256(cookie)
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	s := t.byID[id]
+	if s == nil {
+		return session{}, false
+	}
+	if s.ended(now) {
+		delete(t.byID, id)
+		return session{}, false
+	}
+	if use {
+		s.used = now
+	}
+	return *s, true
+}
+
+func (t *sessions) close(cookie []byte) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	delete(t.byID, sha256.Sum256(cookie))
+}
+
+func (t *sessions) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.byID)
+}
+
+// visitor is who the session of a cookie is, now. A session whose token is gone
+// or has expired goes too.
+func (s *Server) visitor(cookie []byte, use bool) (actor, bool) {
+	now := s.opt.Now()
+	found, ok := s.sessions.find(cookie, now, use)
+	if !ok {
+		return actor{}, false
+	}
+	if who, ok := s.holder(found, now); ok {
+		return who, true
+	}
+	s.sessions.close(cookie)
+	return actor{}, false
+}
+
+func (s *Server) holder(of session, now time.Time) (actor, bool) {
+	same := func(hash string) bool { return subtle.ConstantTimeCompare([]byte(hash), []byte(of.hash)) == 1 }
+	if of.app == 0 {
+		return control, same(s.opt.AdminTokenHash)
+	}
+	app := s.opt.Apps.App(of.app)
+	if app == nil {
+		return actor{}, false
+	}
+	i := slices.IndexFunc(app.Tokens, func(t spoor.Token) bool { return same(t.Hash) })
+	if i < 0 || !spoor.Live(app.Tokens[i].Expires, now) {
+		return actor{}, false
+	}
+	return actor{name: app.Tokens[i].Name, role: app.Tokens[i].Role, app: app}, true
+}
+
+// setCookie gives a session to the browser, or takes it back with an empty
+// value. The path keeps it from the collector's own paths, SameSite from all
+// requests that begin on other sites.
+func (c *call) setCookie(value string) {
+	var cookie fasthttp.Cookie
+	cookie.SetKey(sessionCookie)
+	cookie.SetValue(value)
+	cookie.SetPath(appPath)
+	cookie.SetHTTPOnly(true)
+	cookie.SetSecure(c.secure())
+	cookie.SetSameSite(fasthttp.CookieSameSiteStrictMode)
+	cookie.SetMaxAge(int(sessionLife.Seconds()))
+	if value == "" {
+		cookie.SetExpire(fasthttp.CookieExpireDelete)
+		cookie.SetMaxAge(0)
+	}
+	c.ctx.Response.Header.SetCookie(&cookie)
+}
