@@ -43,7 +43,7 @@ func (c *geoipUpdate) Run() error {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if err := os.MkdirAll(c.To, 0o755); err != nil {
-		return fmt.Errorf("cannot make the directory of the database: %w; run it as root or as the user who owns the data, or choose another one with --to", err)
+		return fmt.Errorf("cannot make the directory of the database: %w; run it as the user who owns the data (sudo -u spoor spoor geoip update), or choose another one with --to", err)
 	}
 	source, err := c.open(ctx)
 	if err != nil {
@@ -52,7 +52,7 @@ func (c *geoipUpdate) Run() error {
 	defer source.Close()
 	work, err := os.CreateTemp(c.To, ".fetch-*")
 	if err != nil {
-		return fmt.Errorf("cannot write the database: %w; run it as root or as the user who owns the directory, or choose another one with --to", err)
+		return fmt.Errorf("cannot write the database: %w; run it as the user who owns the directory, or choose another one with --to", err)
 	}
 	defer os.Remove(work.Name()) // after the rename there is nothing of this name
 	if err := errors.Join(unpack(work, source), work.Chmod(0o644), work.Sync(), work.Close()); err != nil {

@@ -269,7 +269,7 @@ func (c *initCommand) settings() string {
 	}
 	geoip := filepath.Join(c.Data, "geoip")
 	if there, _ := filepath.Glob(filepath.Join(geoip, "*.mmdb")); len(there) == 0 { // the pattern is well formed
-		b.WriteString("# Places need a database: spoor geoip update fetches one; then take the # away.\n#")
+		b.WriteString("# Places need a database: sudo -u spoor spoor geoip update fetches one; then take the # away.\n#")
 	}
 	line("SPOOR_GEOIP", geoip)
 	return b.String()

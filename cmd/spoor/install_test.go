@@ -173,7 +173,7 @@ func newMachine(t *testing.T) *machine {
 	m.write("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\ngshadow: files\nhosts: files\n", 0o644)
 	m.write("etc/hosts", "127.0.0.1 localhost download.db-ip.com\n", 0o644)
 	m.write("var/lib/dpkg/status", "Package: passwd\nStatus: install ok installed\nMaintainer: nobody <nobody@shop.example>\nArchitecture: "+runtime.GOARCH+"\nVersion: 1:4.13\nDescription: users and groups\n", 0o644)
-	m.write("usr/bin/sudo", "#!/bin/sh\nexec \"$@\"\n", 0o755)
+	m.write("usr/bin/sudo", "#!/bin/sh\n[ \"$1\" != -u ] || { user=$2; shift 2; exec setpriv --reuid $user --regid $user --init-groups \"$@\"; }\nexec \"$@\"\n", 0o755)
 	m.copyIn("testdata/install/systemctl", "usr/bin/systemctl")
 	if err := os.Chmod(filepath.Join(m.root, "usr/bin/systemctl"), 0o755); err != nil {
 		t.Fatal(err)
@@ -399,7 +399,7 @@ func (m *machine) fail(line string) string {
 }
 
 // firstPageView is what the widget sends, from a visitor's address, over https.
-// The operator then finds the visitor with the token that was shown once.
+// The operator then logs in with the token that was shown once, and finds the visitor.
 func (m *machine) firstPageView(a *authority, collector, key, token string) {
 	m.t.Helper()
 	visitor := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -426,9 +426,12 @@ func (m *machine) firstPageView(a *authority, collector, key, token string) {
 	if r = over(m.t, visitor, "GET", strings.Replace(collector, "https:", "http:", 1)+"/pixel.gif?k="+key, ""); r.status != http.StatusOK {
 		m.t.Errorf("by way of plain HTTP: %d %s", r.status, r.body)
 	}
-	r = over(m.t, &http.Client{Timeout: 20 * time.Second}, "GET", "http://127.0.0.1:8081/api/public/users/search/?key=8Uh7Fp9wMj5l", "", "Authorization", "Token "+token)
-	if r.status != http.StatusOK || !strings.Contains(r.body, `"city":"Gdansk"`) {
-		m.t.Errorf("the visitor: %d %s", r.status, r.body)
+	visitor.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
+	login := over(m.t, visitor, "POST", collector+"/app/login", "token="+token, "Content-Type", "application/x-www-form-urlencoded", "Origin", collector)
+	session, _, _ := strings.Cut(login.header.Get("Set-Cookie"), ";")
+	r = over(m.t, visitor, "GET", collector+"/app/api/public/users/search/?key=8Uh7Fp9wMj5l", "", "Cookie", session)
+	if session == "" || r.status != http.StatusOK || !strings.Contains(r.body, `"city":"Gdansk"`) {
+		m.t.Errorf("the login: %d %s; the visitor: %d %s", login.status, login.body, r.status, r.body)
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
@@ -26,27 +27,31 @@ const (
 	epoch       = 1767225600 // 2026-01-01
 )
 
-// made is the directory of one run for both architectures, which all tests
-// look at.
+// made is the directory of what build makes once, for all tests.
 var made string
 
 func TestMain(m *testing.M) {
-	os.Exit(func() int {
-		dir, err := os.MkdirTemp("", "dist")
-		if err != nil {
-			panic(err)
-		}
-		defer os.RemoveAll(dir)
-		made = dir
-		r := release{dir: dir, version: testVersion, architectures: []string{"amd64", "arm64"}, time: time.Unix(epoch, 0).UTC()}
-		if err := r.make(); err != nil {
-			panic(err)
-		}
-		return m.Run()
-	}())
+	dir, err := os.MkdirTemp("", "dist")
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		os.Exit(1)
+	}
+	made = dir
+	status := m.Run()
+	os.RemoveAll(dir)
+	os.Exit(status)
 }
 
-func file(arch, kind string) string {
+var build = sync.OnceValue(func() error {
+	r := release{dir: made, version: testVersion, architectures: []string{"amd64", "arm64"}, time: time.Unix(epoch, 0).UTC()}
+	return r.make()
+})
+
+func file(t *testing.T, arch, kind string) string {
+	t.Helper()
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
 	switch kind {
 	case "deb":
 		return filepath.Join(made, "spoor_"+testVersion+"_"+arch+".deb")
@@ -60,6 +65,9 @@ func file(arch, kind string) string {
 // Method: a copy of the sources at another path, which is no repository, built
 // in another time zone, under another umask, and later.
 func TestReproducible(t *testing.T) {
+	if err := build(); err != nil {
+		t.Fatal(err)
+	}
 	sources, again := t.TempDir(), t.TempDir()
 	copySources(t, sources)
 	cmd := exec.Command("sh", "-c", `umask 077; exec go run ./cmd/spoor/dist -out "$0" -version "$1" -arch "$2"`, again, testVersion, runtime.GOARCH)
@@ -124,7 +132,7 @@ func copySources(t *testing.T, to string) {
 // Goal: the programs are of their architecture and need no library.
 func TestProgramsAreStatic(t *testing.T) {
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
-		f, err := elf.Open(file(arch, "program"))
+		f, err := elf.Open(file(t, arch, "program"))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -138,7 +146,7 @@ func TestProgramsAreStatic(t *testing.T) {
 			}
 		}
 	}
-	out, err := exec.Command(file(runtime.GOARCH, "program"), "version").CombinedOutput()
+	out, err := exec.Command(file(t, runtime.GOARCH, "program"), "version").CombinedOutput()
 	if err != nil || !strings.HasPrefix(string(out), "spoor "+testVersion+" go") {
 		t.Errorf("spoor version: %v %s", err, out)
 	}
@@ -148,7 +156,7 @@ func TestProgramsAreStatic(t *testing.T) {
 // upgrades leave alone, all of them root's.
 func TestPackage(t *testing.T) {
 	for _, arch := range []string{"amd64", "arm64"} {
-		list := run(t, "dpkg-deb", "-c", file(arch, "deb"))
+		list := run(t, "dpkg-deb", "-c", file(t, arch, "deb"))
 		for _, want := range []string{
 			"-rwxr-xr-x root/root ./usr/bin/spoor",
 			"-rw-r--r-- root/root ./usr/lib/systemd/system/spoor.service",
@@ -165,13 +173,13 @@ func TestPackage(t *testing.T) {
 		if n := strings.Count(list, "\n-"); n != 3 {
 			t.Errorf("%s: the package has %d files, want 3:\n%s", arch, n, list)
 		}
-		info := run(t, "dpkg-deb", "-f", file(arch, "deb"))
+		info := run(t, "dpkg-deb", "-f", file(t, arch, "deb"))
 		for _, want := range []string{"Package: spoor\n", "Version: " + testVersion + "\n", "Architecture: " + arch + "\n", "Depends: passwd\n"} {
 			if !strings.Contains(info, want) {
 				t.Errorf("%s: the package does not say %q:\n%s", arch, want, info)
 			}
 		}
-		if conffiles := run(t, "dpkg-deb", "-I", file(arch, "deb"), "conffiles"); conffiles != "/etc/default/spoor\n" {
+		if conffiles := run(t, "dpkg-deb", "-I", file(t, arch, "deb"), "conffiles"); conffiles != "/etc/default/spoor\n" {
 			t.Errorf("%s: the conffiles are %q", arch, conffiles)
 		}
 	}
@@ -182,7 +190,7 @@ func TestPackage(t *testing.T) {
 // Method: systemd-analyze on the files of the package.
 func TestUnit(t *testing.T) {
 	root := t.TempDir()
-	run(t, "dpkg-deb", "-x", file(runtime.GOARCH, "deb"), root)
+	run(t, "dpkg-deb", "-x", file(t, runtime.GOARCH, "deb"), root)
 	unit := filepath.Join(root, "usr/lib/systemd/system/spoor.service")
 	run(t, "systemd-analyze", "security", "--offline=yes", "--no-pager", "--threshold=20", unit) // 2.0 of 10
 
@@ -217,7 +225,7 @@ func TestImage(t *testing.T) {
 		t.Skip(hint)
 	}
 	for _, arch := range []string{"amd64", "arm64"} {
-		img, err := tarball.ImageFromPath(file(arch, "image"), nil)
+		img, err := tarball.ImageFromPath(file(t, arch, "image"), nil)
 		if err != nil {
 			t.Fatal(err)
 		}
