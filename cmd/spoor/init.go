@@ -261,9 +261,9 @@ func (c *initCommand) settings() string {
 	default:
 		line("SPOOR_LISTEN", "127.0.0.1:8080")
 		line("SPOOR_TRUSTED_PROXIES", "127.0.0.1,::1")
+		line("SPOOR_PUBLIC_URL", "https://"+c.Host) // what speaks https stands before spoor
 	}
 	line("SPOOR_ADMIN", "127.0.0.1:8081")
-	line("SPOOR_PUBLIC_URL", "https://"+c.Host)
 	if c.App {
 		line("SPOOR_APP", "true")
 	}

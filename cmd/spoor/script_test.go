@@ -3,6 +3,7 @@ package main_test
 import (
 	"bytes"
 	"compress/gzip"
+	"encoding/pem"
 	"fmt"
 	"io"
 	"net"
@@ -236,15 +237,23 @@ func scriptOccupy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Setenv("OCCUPIED", l.Addr().String())
 }
 
-// scriptPlaces serves GeoIP databases until the script ends; PLACES is the address.
-// It has last month's, not this month's, and things that are no database.
+// scriptPlaces serves GeoIP databases until the script ends, at PLACES, and at
+// SECURE by https with the certificate places.pem. It has last month's, not this
+// month's, things that are no database, and some that lead elsewhere.
 func scriptPlaces(ts *testscript.TestScript, neg bool, args []string) {
 	packed := packedPlaces(ts.ReadFile(filepath.Join(ts.Getenv("ROOT"), "enrich", "demo.mmdb")))
 	last := lastMonth().Format("/city-2006-01.mmdb.gz")
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	var clear string
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
-		case last:
+		case last, "/city.mmdb.gz":
 			w.Write(packed)
+		case "/elsewhere":
+			http.Redirect(w, r, "/city.mmdb.gz", http.StatusFound)
+		case "/insecure":
+			http.Redirect(w, r, clear+"/city.mmdb.gz", http.StatusFound)
+		case "/round":
+			http.Redirect(w, r, "/round", http.StatusFound)
 		case "/cut.mmdb.gz":
 			w.Write(packed[:len(packed)/2])
 		case "/page.html":
@@ -253,9 +262,14 @@ func scriptPlaces(ts *testscript.TestScript, neg bool, args []string) {
 		default:
 			http.NotFound(w, r)
 		}
-	}))
-	ts.Defer(s.Close)
-	ts.Setenv("PLACES", s.URL)
+	})
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	clear = plain.URL
+	ts.Defer(plain.Close)
+	ts.Defer(secure.Close)
+	ts.Check(os.WriteFile(ts.MkAbs("places.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	ts.Setenv("PLACES", plain.URL)
+	ts.Setenv("SECURE", secure.URL)
 }
 
 // packedPlaces is the embedded database, gzipped, with another name and another
