@@ -21,6 +21,7 @@ const (
 	ActorOperator  = "operator"      // on the local socket, or at the files of a stopped store
 	ActorControl   = "control-plane" // with the secret of SPOOR_ADMIN_TOKEN
 	ActorRetention = "retention"     // spoor, when somebody falls due
+	ActorPerson    = "person"        // somebody, by a signed link of a mail
 )
 
 // LogMissed puts an entry that could not be stored into the log, whole.

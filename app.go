@@ -19,9 +19,11 @@ type App struct {
 	Ends          int64      `json:"ends,omitempty"`           // Unix ms when the app was told to go; see End
 	EndAsked      int64      `json:"end_asked,omitempty"`      // Unix ms when it was
 	WebhookSecret string     `json:"webhook_secret,omitempty"` // signs what is sent to Settings.Webhook
+	LinkSecret    string     `json:"link_secret,omitempty"`    // signs links in mails
 	Demo          bool       `json:"demo,omitempty"`           // the open app of serve --demo
 
-	zones *zones // remembers the last day asked for; nil works, slower
+	zones      *zones      // remembers the last day asked for; nil works, slower
+	exclusions *exclusions // the settings' lists, parsed; nil works, slower
 }
 
 // ValidAppName reports whether an app may have this name: 1 to 63 of a-z, 0-9
@@ -88,6 +90,7 @@ func Live(expires int64, now time.Time) bool {
 func (a *App) Clone() *App {
 	b := *a
 	b.zones = new(zones)
+	b.exclusions = new(exclusions)
 	b.Keys = append([]WriteKey(nil), a.Keys...)
 	b.Tokens = append([]Token(nil), a.Tokens...)
 	b.Settings = a.Settings.clone()

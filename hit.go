@@ -97,10 +97,12 @@ const (
 	DoorImport       // a file of contacts
 	DoorSDK          // the mobile SDK paths
 	DoorDerived      // found out by spoor itself (GeoIP, user agent)
+	DoorWidget       // the script in web pages
+	DoorClick        // the click and opt-out links of mails
 	doorCount
 )
 
-var doorNames = [doorCount]string{"none", "native", "pixel", "segment", "rest", "import", "sdk", "derived"}
+var doorNames = [doorCount]string{"none", "native", "pixel", "segment", "rest", "import", "sdk", "derived", "widget", "click"}
 
 // String gives the door's name, such as "segment".
 func (d Door) String() string {
@@ -129,9 +131,12 @@ func (c Consent) Analytics() Choice { return Choice(c & 3) }
 // Marketing is the choice for being addressed.
 func (c Consent) Marketing() Choice { return Choice(c >> 2 & 3) }
 
-// NewConsent packs the two choices.
-func NewConsent(analytics, marketing Choice) Consent {
-	return Consent(analytics&3) | Consent(marketing&3)<<2
+// Geolocation is the choice for having the place of one's address looked up.
+func (c Consent) Geolocation() Choice { return Choice(c >> 4 & 3) }
+
+// NewConsent packs the choices.
+func NewConsent(analytics, marketing, geolocation Choice) Consent {
+	return Consent(analytics&3) | Consent(marketing&3)<<2 | Consent(geolocation&3)<<4
 }
 
 // Brand is one entry of a browser's list of brands (user-agent client hints).
@@ -269,6 +274,7 @@ var ErrNameTaken = errors.New("another app has this name")
 var (
 	ErrTaken     = errors.New("the identifier belongs to another profile")
 	ErrNoProfile = errors.New("there is no such profile")
+	ErrDaily     = errors.New("a cookieless visitor, known for a day, may be several persons and cannot be made one")
 )
 
 // Sink takes hits. Write returns nil once every hit has its final Outcome; it

@@ -18,8 +18,8 @@ const module = "github.com/spoorhq/spoor"
 // decision. "*": wiring.
 var mayImport = map[string][]string{
 	".":              {},
-	"certs":          {},
 	"ingest":         {},
+	"ingest/certs":   {},
 	"enrich":         {},
 	"store":          {},
 	"query":          {},
@@ -40,7 +40,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
-	{"golang.org/x/crypto/acme", []string{"certs"}},
+	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
 	{"github.com/google/go-containerregistry", []string{"cmd/spoor/dist"}},

@@ -3,6 +3,7 @@ package spoor
 import (
 	"errors"
 	"fmt"
+	"net/netip"
 	"net/url"
 	"slices"
 	"strconv"
@@ -76,6 +77,44 @@ func checkOrigin(v string) error {
 func checkWord(v string) error {
 	if strings.ContainsAny(v, " &=?#") {
 		return fmt.Errorf("%q is no name of a query parameter", v)
+	}
+	return nil
+}
+
+func checkDomain(v string) error {
+	if v == "" {
+		return nil
+	}
+	for _, label := range strings.Split(v, ".") {
+		if !ValidAppName(label) { // the same letters and length
+			return fmt.Errorf("%q is no host name; write it in small letters without scheme and port, such as shop.example", v)
+		}
+	}
+	if len(v) > 253 {
+		return fmt.Errorf("a host name of %d bytes is too long, 253 are allowed", len(v))
+	}
+	return nil
+}
+
+func checkNetwork(v string) error {
+	if _, err := ParseNetwork(v); err != nil {
+		return fmt.Errorf("%q is no network; write an address or a range, such as 203.0.113.0/24", v)
+	}
+	return nil
+}
+
+// ParseNetwork reads a range such as 203.0.113.0/24, or one address.
+func ParseNetwork(v string) (netip.Prefix, error) {
+	if a, err := netip.ParseAddr(v); err == nil {
+		return netip.PrefixFrom(a, a.BitLen()), nil
+	}
+	p, err := netip.ParsePrefix(v)
+	return p.Masked(), err
+}
+
+func checkPath(v string) error {
+	if v[0] != '/' || strings.ContainsAny(strings.TrimSuffix(v, "*"), "*?# ") || len(v) > 500 {
+		return fmt.Errorf("%q is no path; begin with / and put * only at the end, such as /admin/*", v)
 	}
 	return nil
 }
@@ -181,6 +220,24 @@ func text(name, help string, field func(*Settings) *string, check func(string) e
 			return nil
 		},
 	}
+}
+
+// mode is a choice that contradicts some ages.
+func mode(name, help string, field func(*Settings) *string, more ...string) Setting {
+	d := choice(name, help, field, append(more, ModeCookieless, ModeExempt, ModeConsent)...)
+	set := d.set
+	d.set = func(s *Settings, v string, now time.Time) error {
+		old := *field(s)
+		err := set(s, v, now)
+		if err == nil {
+			err = s.checkAges()
+		}
+		if err != nil {
+			*field(s) = old
+		}
+		return err
+	}
+	return d
 }
 
 func date(name, help string, field func(*Settings) *string) Setting {

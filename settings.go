@@ -41,7 +41,44 @@ type Settings struct {
 	Recipients     []string `json:"recipients"`  // to whom the customer passes data on, in words
 	Webhook        string   `json:"webhook"`     // where the customer is told of objections and erasures; empty: nowhere
 	AuditDays      int      `json:"audit_days"`  // how long entries of the audit log are kept
+
+	Mode             string   `json:"mode"`          // of widget, pixel and click: cookieless, exempt, consent
+	SDKMode          string   `json:"sdk_mode"`      // of the mobile SDK: key or the same three
+	GPC              string   `json:"gpc"`           // what Sec-GPC does: ignore, cookieless, drop
+	DNT              string   `json:"dnt"`           // what DNT does: the same three
+	Children         bool     `json:"children"`      // nobody is recognised, hits are only counted
+	GeoOptIn         bool     `json:"geo_opt_in"`    // no place without consent to geolocation
+	CookieDomain     string   `json:"cookie_domain"` // domain for which the collector sets the cookie; empty: the script does
+	Errors           bool     `json:"errors"`        // the widget sends JavaScript errors
+	Hosts            []string `json:"hosts"`         // host names of the app's pages; empty: all
+	ExcludeAddresses []string `json:"exclude_addresses"`
+	ExcludePaths     []string `json:"exclude_paths"`
+	ExcludeReferrers []string `json:"exclude_referrers"`
 }
+
+// The ways in which a door knows a visitor again.
+const (
+	ModeCookieless = "cookieless" // by a number that is renewed each day; nothing is stored on the device
+	ModeExempt     = "exempt"     // by a cookie, for counting visitors only
+	ModeConsent    = "consent"    // by a cookie, and nothing at all before consent to analytics
+	ModeKey        = "key"        // by the key that the sender gives; mobile SDK only
+)
+
+// What a signal of the browser does, beside ModeCookieless.
+const (
+	SignalIgnore = "ignore"
+	SignalDrop   = "drop"
+)
+
+var signalPolicies = []string{SignalIgnore, ModeCookieless, SignalDrop}
+
+// exemptDaysMax is 25 months: what the French authority (CNIL) allows without
+// consent for data of an audience measurement. CookieDays is 13 months, for its
+// cookie.
+const (
+	exemptDaysMax = 760
+	CookieDays    = 395
+)
 
 // How many days the audit log is kept.
 const (
@@ -64,6 +101,10 @@ func DefaultSettings(zone string) Settings {
 		BytesGoneDays:   7,
 		BackupDays:      30,
 		AuditDays:       AuditDaysDefault,
+		Mode:            ModeCookieless,
+		SDKMode:         ModeKey,
+		GPC:             ModeCookieless,
+		DNT:             ModeCookieless,
 	}
 }
 
@@ -74,6 +115,10 @@ func (s Settings) clone() Settings {
 	s.ClassDays = slices.Clone(s.ClassDays)
 	s.Purposes = slices.Clone(s.Purposes)
 	s.Recipients = slices.Clone(s.Recipients)
+	s.Hosts = slices.Clone(s.Hosts)
+	s.ExcludeAddresses = slices.Clone(s.ExcludeAddresses)
+	s.ExcludePaths = slices.Clone(s.ExcludePaths)
+	s.ExcludeReferrers = slices.Clone(s.ExcludeReferrers)
 	return s
 }
 
@@ -131,6 +176,30 @@ var SettingsTable = []Setting{
 		func(s *Settings) *string { return &s.Webhook }, checkWebhook),
 	number("audit_days", "days that entries of the audit log are kept, 30 to 36500 (default 1095)",
 		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
+	mode("mode", "how widget, pixel and click know a visitor again: cookieless (not beyond the day), exempt (cookie; wants hits_days of 760 or less), consent (cookie, nothing before consent) (default cookieless)",
+		func(s *Settings) *string { return &s.Mode }),
+	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above (default key)",
+		func(s *Settings) *string { return &s.SDKMode }, ModeKey),
+	choice("gpc", "what the browser's signal Sec-GPC does: ignore, cookieless, drop (default cookieless)",
+		func(s *Settings) *string { return &s.GPC }, signalPolicies...),
+	choice("dnt", "what the browser's signal DNT does: ignore, cookieless, drop (default cookieless)",
+		func(s *Settings) *string { return &s.DNT }, signalPolicies...),
+	flag("children", "the app is for children: hits are counted, nobody is recognised, no profile is made: true, false (default false)",
+		func(s *Settings) *bool { return &s.Children }),
+	flag("geo_opt_in", "the place of an address is looked up only where the hit says consent to geolocation: true, false (default false)",
+		func(s *Settings) *bool { return &s.GeoOptIn }),
+	text("cookie_domain", "domain for which the collector itself sets the widget's cookie, such as shop.example, if it is reached under that domain (default empty: the script sets it)",
+		func(s *Settings) *string { return &s.CookieDomain }, checkDomain),
+	flag("errors", "the widget sends JavaScript errors of pages as events: true, false (default false)",
+		func(s *Settings) *bool { return &s.Errors }),
+	list("hosts", "host names of the app's pages, with their subdomains, by comma; pages of others are refused; empty allows all (default empty)",
+		func(s *Settings) *[]string { return &s.Hosts }, checkDomain),
+	list("exclude_addresses", "addresses or networks whose hits are refused, such as 203.0.113.0/24, by comma (default empty)",
+		func(s *Settings) *[]string { return &s.ExcludeAddresses }, checkNetwork),
+	list("exclude_paths", "paths of pages that are refused, * at the end for all that begin so, such as /admin/*, by comma (default empty)",
+		func(s *Settings) *[]string { return &s.ExcludePaths }, checkPath),
+	list("exclude_referrers", "hosts, with their subdomains, whose referrals are refused as spam, by comma (default empty)",
+		func(s *Settings) *[]string { return &s.ExcludeReferrers }, checkDomain),
 }
 
 // checkAges refuses ages that contradict each other.
@@ -142,6 +211,8 @@ func (s *Settings) checkAges() error {
 		return errors.New("hits_days must be more than window_days, or days would go to which hits still come")
 	case s.StatisticsDays != 0 && s.StatisticsDays <= max(s.IdleDays, s.WindowDays):
 		return errors.New("statistics_days must be more than idle_days and window_days, or nobody could tell who is idle")
+	case (s.Mode == ModeExempt || s.SDKMode == ModeExempt) && (s.HitsDays == 0 || s.HitsDays > exemptDaysMax):
+		return fmt.Errorf("mode exempt keeps hits for 25 months at most: hits_days must be from 1 to %d with it, and is %d", exemptDaysMax, s.HitsDays)
 	}
 	return nil
 }

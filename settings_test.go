@@ -36,6 +36,18 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"recipients":          "CRM of Example Ltd",
 		"webhook":             "https://crm.example/spoor",
 		"audit_days":          "365",
+		"mode":                "consent",
+		"sdk_mode":            "cookieless",
+		"gpc":                 "drop",
+		"dnt":                 "ignore",
+		"children":            "true",
+		"geo_opt_in":          "true",
+		"cookie_domain":       "shop.example",
+		"errors":              "true",
+		"hosts":               "shop.example,localhost",
+		"exclude_addresses":   "203.0.113.0/24,2001:db8::1",
+		"exclude_paths":       "/admin/*,/health",
+		"exclude_referrers":   "spam.example",
 	}
 	for _, d := range spoor.SettingsTable {
 		value, known := other[d.Name]

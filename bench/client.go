@@ -13,8 +13,11 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 )
 
-// load is one phase of traffic: a closed loop over keep-alive connections, in
-// which each sends its next request when the reply to the last one is read.
+// load is one phase of traffic over keep-alive connections: a closed loop, in
+// which each sends its next request when the reply to the last one is read, or
+// an open one, in which requests have a time at which they are due. A request
+// that is late because the one before was answered late counts from when it
+// was due.
 type load struct {
 	address     string
 	door        door
@@ -22,6 +25,7 @@ type load struct {
 	connections int           // at most one per stream
 	batch       int           // events per request
 	duration    time.Duration // no request begins later; 0: until the population is known
+	pace        float64       // requests per second over all connections; 0: a closed loop
 	discard     bool          // the peer keeps nothing: its replies say nothing about events
 }
 
@@ -128,9 +132,17 @@ func (w *worker) close() {
 }
 
 func (w *worker) loop(stop *atomic.Bool) {
+	due := time.Now()
+	if w.pace > 0 { // not all at the same moment
+		due = due.Add(time.Duration(w.stream.rng.Float64() * w.step()))
+	}
 	for more := true; more; more = !stop.Load() {
 		repeat := len(w.out) > 0 && !w.discard && w.stream.rng.Float64() < repeatShare
 		now := time.Now()
+		if w.pace > 0 {
+			time.Sleep(due.Sub(now))
+			now, due = due, due.Add(time.Duration(w.step()))
+		}
 		if !repeat && !w.prepare(now) {
 			return
 		}
@@ -147,11 +159,14 @@ func (w *worker) loop(stop *atomic.Bool) {
 			continue
 		}
 		w.book(status, time.Since(now))
-		if status == 429 || status == 503 {
+		if w.pace == 0 && (status == 429 || status == 503) {
 			time.Sleep(pauseIfRefused)
 		}
 	}
 }
+
+// step is the time between two requests of a connection, in nanoseconds.
+func (w *worker) step() float64 { return float64(w.connections) / w.pace * 1e9 }
 
 // prepare draws hits and makes the request; false when there is nothing left
 // to send.
@@ -327,7 +342,7 @@ var statusField = []byte(`"status":"`)
 // status: a 2xx means kept, now or before.
 func (w *worker) readOutcomes(body []byte) error {
 	w.outcomes = w.outcomes[:0]
-	if w.door == doorPixel {
+	if w.door == doorPixel || w.door == doorOpen {
 		w.outcomes = append(w.outcomes, stored)
 		return nil
 	}

@@ -20,7 +20,7 @@ type options struct {
 	long                 bool
 	dir                  string
 	cpuProfile           string
-	forget               bool
+	forget, blast        bool
 	profiles             int
 }
 
@@ -55,6 +55,7 @@ func readFlags() options {
 	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
+	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
 	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget: profiles in the store")
 	flag.Parse()
 	return o
@@ -127,6 +128,9 @@ func measure(o options) (err error) {
 		return err
 	}
 	fmt.Print(m)
+	if o.blast {
+		return b.blastAndReport()
+	}
 	if b.bare, err = startProcess(nil, b.self, commandBare); err != nil {
 		return err
 	}

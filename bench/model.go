@@ -91,6 +91,7 @@ type stream struct {
 	number     int
 	salt       uint64
 	apps       []float64 // cumulated shares
+	from       int       // number of the first of them
 	population uint32    // visitors of this stream that the store knows
 	born       uint32    // visitors so far
 	seq        uint32    // events so far
@@ -137,9 +138,9 @@ func (s *stream) visitor(n uint32) visitor { return visitor(uint64(s.number)<<32
 // app is the app whose page the visitor is on.
 func (s *stream) app(v visitor) int {
 	if len(s.apps) == 1 {
-		return 0
+		return s.from
 	}
-	return min(sort.SearchFloat64s(s.apps, share(v.hash(s.salt, 4))), len(s.apps)-1)
+	return s.from + min(sort.SearchFloat64s(s.apps, share(v.hash(s.salt, 4))), len(s.apps)-1)
 }
 
 // birth is a visitor that was never seen before.

@@ -15,6 +15,7 @@ const (
 	doorArray             // POST /hit, an array
 	doorBatch             // POST /v1/batch, as a server library of Segment sends it
 	doorPixel             // GET /pixel.gif
+	doorOpen              // GET /pixel.gif in a mail
 	doorCount
 )
 
@@ -74,6 +75,9 @@ func (t *traffic) text(d door, p *persona, a action) string {
 		return strings.TrimSuffix(t.native(p, a), "}") + fmt.Sprintf(`,"ip":"%s","user_agent":"%s"}`, p.address, p.agent)
 	case doorBatch:
 		return segment(p, a)
+	}
+	if d == doorOpen {
+		return t.open(p)
 	}
 	return t.pixel(p, a)
 }
@@ -165,6 +169,12 @@ func (t *traffic) pixel(p *persona, a action) string {
 	return fmt.Sprintf("GET /pixel.gif?%s HTTP/1.1\r\nHost: collect.shop.example\r\n%s\r\n", query, p.headers("no-cors", "image"))
 }
 
+// open is the request of a mail program for the image in a mail.
+func (t *traffic) open(p *persona) string {
+	return fmt.Sprintf("GET /pixel.gif?k=%s&c=%s&i=%s&y=mail_open HTTP/1.1\r\nHost: collect.shop.example\r\nUser-Agent: %s\r\nAccept: image/*\r\nX-Forwarded-For: %s\r\n\r\n",
+		t.markWriteKey(), markKey, markID, p.agent, p.address)
+}
+
 // segment is an event as Segment's library for Node sends it in a batch.
 func segment(p *persona, a action) string {
 	kind, rest := "track", ""
@@ -223,7 +233,7 @@ func (t *traffic) choose(d door, h hit) *piece {
 // appendRequest appends a whole request with the given hits, of which the
 // first event is e and the others follow in sequence. now is in UTC.
 func (t *traffic) appendRequest(dst []byte, d door, hits []hit, e event, now time.Time) []byte {
-	if d == doorHit || d == doorPixel {
+	if d == doorHit || d == doorPixel || d == doorOpen {
 		return t.appendPiece(dst, t.choose(d, hits[0]), hits[0], e, now)
 	}
 	open, end := "[", "]"

@@ -65,7 +65,7 @@ func startSpoor(binary, data string, apps, connections int) (*server, error) {
 		return s, nil
 	}
 	for i := range apps {
-		if err := s.createApp(fmt.Sprintf("shop-%04d", i)); err != nil {
+		if err := s.createApp(fmt.Sprintf("shop-%04d", i), nil); err != nil {
 			s.kill()
 			return nil, err
 		}
@@ -74,8 +74,8 @@ func startSpoor(binary, data string, apps, connections int) (*server, error) {
 }
 
 // createApp makes an app as a control plane does.
-func (s *server) createApp(name string) error {
-	body, err := json.Marshal(map[string]string{"name": name, "timezone": "Europe/Warsaw"})
+func (s *server) createApp(name string, settings map[string]string) error {
+	body, err := json.Marshal(map[string]any{"name": name, "timezone": "Europe/Warsaw", "settings": settings})
 	if err != nil {
 		return err
 	}

@@ -12,7 +12,7 @@ func TestChannel(t *testing.T) {
 	f := func(url, referrer, want string) {
 		t.Helper()
 		h := spoor.Hit{Kind: spoor.KindPage, URL: url, Referrer: referrer}
-		led := minimise(&h, nil)
+		led := minimise(&h, nil, true)
 		if got := e.campaign(&h, led).Channel; got != want {
 			t.Errorf("%q from %q: got %q, want %q", url, referrer, got, want)
 		}
@@ -73,7 +73,7 @@ func TestCampaignFields(t *testing.T) {
 	e := newTestEnricher(t, Options{})
 	h := spoor.Hit{Kind: spoor.KindPage, URL: "https://shop.example/?utm_source=May+news&utm_medium=email&UTM_Campaign=Sale%202026" +
 		"&utm_term=shoes&utm_content=jane%40example.com&utm_source=second&token=x"}
-	got := e.campaign(&h, minimise(&h, nil))
+	got := e.campaign(&h, minimise(&h, nil, true))
 	want := spoor.Campaign{Channel: "mail", Source: "May news", Medium: "email", Name: "Sale 2026", Term: "shoes", Content: redacted}
 	if got != want {
 		t.Errorf("got %+v, want %+v", got, want)
@@ -84,11 +84,11 @@ func TestCampaignFields(t *testing.T) {
 
 	// A server's event without addresses was led by nothing.
 	h = spoor.Hit{Kind: spoor.KindServerEvent}
-	if got := e.campaign(&h, minimise(&h, nil)); got != (spoor.Campaign{}) {
+	if got := e.campaign(&h, minimise(&h, nil, true)); got != (spoor.Campaign{}) {
 		t.Errorf("got %+v, want nothing", got)
 	}
 	h = spoor.Hit{Kind: spoor.KindMailClick, URL: "https://shop.example/"}
-	if got := e.campaign(&h, minimise(&h, nil)).Channel; got != channelMail {
+	if got := e.campaign(&h, minimise(&h, nil, true)).Channel; got != channelMail {
 		t.Errorf("got %q, want mail", got)
 	}
 }

@@ -1,9 +1,8 @@
 // Package enrich completes hits and cuts them down to what may be kept.
 //
-// An Enricher is a Sink in front of a Sink. For every pending hit it asks for
-// consent, finds the place of the address, tells device and bot from user
-// agent and client hints, names the channel that led here, and minimises
-// addresses, urls and titles. Only then does the hit go on to Options.Next, so
+// An Enricher is a Sink in front of a Sink. For every hit it finds the place of
+// the address, tells device and bot from user agent and client hints, names the
+// channel that led here, and minimises addresses, urls and titles. Only then does the hit go on to Options.Next, so
 // nothing that is dropped here can be written or spilled behind it. New makes
 // an Enricher, Write is its work, Run follows changes of the GeoIP files.
 //

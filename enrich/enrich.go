@@ -48,71 +48,44 @@ func (e *Enricher) Run(ctx context.Context) { e.geo.run(ctx) }
 // defaults hold for a hit whose app is gone: the private ones.
 var defaults = spoor.DefaultSettings("UTC")
 
-// Write completes the pending hits and writes those that may be kept to
-// Options.Next, in their order. Hits whose sender denied analytics are refused
-// with spoor.ReasonConsent; hits that already have an outcome are left alone.
+// Write completes the hits and writes them to Options.Next.
 func (e *Enricher) Write(hits []spoor.Hit) error {
 	var t tally
 	var app spoor.AppID
 	settings := &defaults
-	pending := 0
 	for i := range hits {
 		h := &hits[i]
-		if h.Outcome != spoor.Pending {
-			continue
-		}
-		t.hits++
-		if h.Consent.Analytics() == spoor.ChoiceDenied {
-			h.Outcome, h.Reason = spoor.Refused, spoor.ReasonConsent
-			t.noConsent++
-			continue
-		}
-		if pending == 0 || h.App != app { // batches are of one app nearly always
+		if i == 0 || h.App != app { // batches are of one app nearly always
 			app, settings = h.App, &defaults
 			if a := e.opts.Apps.App(h.App); a != nil {
 				settings = &a.Settings
 			}
 		}
 		e.complete(h, settings, &t)
-		pending++
 	}
+	t.hits = int64(len(hits))
 	e.counters.add(&t)
-	switch pending {
-	case 0:
-		return nil
-	case len(hits):
-		return e.opts.Next.Write(hits)
-	}
-	return e.writePending(hits, pending)
-}
-
-// writePending hands on the pending hits of a mixed batch and brings their
-// outcomes back to where they came from.
-func (e *Enricher) writePending(hits []spoor.Hit, n int) error {
-	some := make([]spoor.Hit, 0, n)
-	from := make([]int, 0, n)
-	for i := range hits {
-		if hits[i].Outcome == spoor.Pending {
-			some, from = append(some, hits[i]), append(from, i)
-		}
-	}
-	err := e.opts.Next.Write(some)
-	for j, i := range from {
-		hits[i] = some[j]
-	}
-	return err
+	return e.opts.Next.Write(hits)
 }
 
 // complete does all work on one hit. The address goes last: place and site
 // need it whole.
 func (e *Enricher) complete(h *spoor.Hit, s *spoor.Settings, t *tally) {
 	h.IP = h.IP.Unmap().WithZone("")
-	h.Place = e.geo.place(h.IP, s.Geo, t)
+	precision := s.Geo
+	if s.GeoOptIn && h.Consent.Geolocation() != spoor.ChoiceGranted {
+		precision = "none"
+	}
+	h.Place = e.geo.place(h.IP, precision, t)
 	e.agents.describe(h, t)
 	h.Hints = spoor.Hints{}
-	led := minimise(h, s.QueryAllow)
+	// An advertiser's id of a click is for marketing, which has its own consent.
+	advertised := s.Mode != spoor.ModeConsent || h.Consent.Marketing() == spoor.ChoiceGranted
+	led := minimise(h, s.QueryAllow, advertised)
 	h.Campaign = e.campaign(h, led)
-	h.IP = cutAddress(h.IP, s.IP)
+	if h.IP = cutAddress(h.IP, s.IP); s.Children {
+		h.IP = netip.Addr{}
+	}
 	if h.Bot {
 		t.bots++
 	}

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
-	"slices"
 	"strings"
 	"testing"
 
@@ -133,58 +132,44 @@ func TestAppSettings(t *testing.T) {
 	f("full", "city", "10.1.2.3", "10.1.2.3", spoor.Place{})
 }
 
-// Goal: refused hits go nowhere, and outcomes land where they belong.
-func TestMixedBatchKeepsItsOrder(t *testing.T) {
-	for pattern := range 1 << 6 {
+// Goal: place, address and ids of clicks follow the app's settings and what was
+// consented to.
+func TestPrivacySettings(t *testing.T) {
+	f := func(what string, set func(*spoor.Settings), consent spoor.Consent, place, address, click bool) {
+		t.Helper()
+		app := &spoor.App{ID: 1, Settings: spoor.DefaultSettings("UTC")}
+		set(&app.Settings)
 		next := new(kept)
-		e := newTestEnricher(t, Options{Next: next})
-		hits := make([]spoor.Hit, 6)
-		var want []string
-		for i := range hits {
-			hits[i] = testHit()
-			hits[i].ID = fmt.Sprint(i + 1)
-			switch {
-			case pattern>>i&1 == 0:
-				want = append(want, hits[i].ID)
-			case i%2 == 0:
-				hits[i].Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceGranted)
-			default:
-				hits[i].Outcome, hits[i].Reason = spoor.Refused, "bad_event"
-			}
-		}
-		if err := e.Write(hits); err != nil {
+		h := testHit()
+		h.Consent, h.URL = consent, "https://shop.example/?gclid=abc123"
+		if err := newTestEnricher(t, Options{Next: next, Apps: appTable{1: app}}).Write([]spoor.Hit{h}); err != nil {
 			t.Fatal(err)
 		}
-		var got []string
-		for _, h := range next.hits {
-			got = append(got, h.ID)
+		got := next.hits[0]
+		if (got.Place.City != "") != place || got.IP.IsValid() != address || strings.Contains(got.URL, "gclid") != click {
+			t.Errorf("%s: %+v %v %s", what, got.Place, got.IP, got.URL)
 		}
-		if !slices.Equal(got, want) || next.calls > 1 || len(want) == 0 && next.calls != 0 {
-			t.Fatalf("pattern %b: next got %v in %d calls, want %v", pattern, got, next.calls, want)
-		}
-		for i, h := range hits {
-			outcome, reason, public := spoor.Stored, spoor.Reason(""), int64(i+1)
-			if pattern>>i&1 == 1 {
-				outcome, public, reason = spoor.Refused, 0, "bad_event"
-				if i%2 == 0 {
-					reason = spoor.ReasonConsent
-				}
-			}
-			if h.ID != fmt.Sprint(i+1) || h.Outcome != outcome || h.Reason != reason || h.Public != public {
-				t.Fatalf("pattern %b, hit %d: %v %q public %d id %s", pattern, i, h.Outcome, h.Reason, h.Public, h.ID)
-			}
+		if got.Campaign.Channel != channelPaid {
+			t.Errorf("%s: channel %q; how somebody came is no id", what, got.Campaign.Channel)
 		}
 	}
+	yes, no, unsaid := spoor.ChoiceGranted, spoor.ChoiceDenied, spoor.ChoiceUnknown
+	f("default", func(*spoor.Settings) {}, 0, true, true, true)
+	optIn := func(s *spoor.Settings) { s.GeoOptIn = true }
+	f("no opt-in", optIn, spoor.NewConsent(yes, yes, unsaid), false, true, true)
+	f("opt-in denied", optIn, spoor.NewConsent(yes, yes, no), false, true, true)
+	f("opt-in", optIn, spoor.NewConsent(unsaid, unsaid, yes), true, true, true)
+	f("children", func(s *spoor.Settings) { s.Children = true }, 0, true, false, true)
+	consent := func(s *spoor.Settings) { s.Mode = spoor.ModeConsent }
+	f("no marketing", consent, spoor.NewConsent(yes, unsaid, yes), true, true, false)
+	f("marketing denied", consent, spoor.NewConsent(yes, no, yes), true, true, false)
+	f("marketing", consent, spoor.NewConsent(yes, yes, yes), true, true, true)
 }
 
 func TestErrorsOfNextPass(t *testing.T) {
 	e := newTestEnricher(t, Options{Next: &kept{err: spoor.ErrBusy}})
-	denied := testHit()
-	denied.Consent = spoor.NewConsent(spoor.ChoiceDenied, spoor.ChoiceDenied)
-	for _, hits := range [][]spoor.Hit{{testHit()}, {denied, testHit()}} {
-		if err := e.Write(hits); !errors.Is(err, spoor.ErrBusy) {
-			t.Errorf("got %v", err)
-		}
+	if err := e.Write([]spoor.Hit{testHit()}); !errors.Is(err, spoor.ErrBusy) {
+		t.Errorf("got %v", err)
 	}
 }
 

@@ -17,6 +17,7 @@ const (
 // minimiser cuts the texts of one hit down to what may be kept.
 type minimiser struct {
 	allow   []string // query parameters the app keeps
+	unpaid  bool     // ids of clicks on advertisements go
 	removed int      // values replaced or credentials dropped
 	led     *led     // where to note what led here; nil: nowhere
 }
@@ -26,9 +27,9 @@ type minimiser struct {
 // they look personal. Properties and attributes are the
 // customer's and stay. It returns what the url says about how the visitor
 // came.
-func minimise(h *spoor.Hit, allow []string) led {
+func minimise(h *spoor.Hit, allow []string, clicks bool) led {
 	var found led
-	m := minimiser{allow: allow}
+	m := minimiser{allow: allow, unpaid: !clicks}
 	h.Referrer = m.url(h.Referrer)
 	m.led = &found
 	h.URL = m.url(h.URL)
@@ -282,7 +283,7 @@ func (m *minimiser) parameter(name, value string) (kept string, ok bool) {
 		if m.led != nil {
 			m.led.note(click.channel)
 		}
-		if !click.keep {
+		if !click.keep || m.unpaid {
 			return "", false
 		}
 		if !isClickID(value) {

@@ -116,11 +116,11 @@ func TestMinimiseText(t *testing.T) {
 
 func TestShortTextsHoldNobody(t *testing.T) {
 	h := spoor.Hit{Language: "zs1@b.example", TimeZone: "zs2%40b.example", Resolution: "zs3@b.example"}
-	if minimise(&h, nil); h.Language != "" || h.TimeZone != "" || h.Resolution != "" || h.Redacted != 3 {
+	if minimise(&h, nil, true); h.Language != "" || h.TimeZone != "" || h.Resolution != "" || h.Redacted != 3 {
 		t.Errorf("%q %q %q, %d redacted", h.Language, h.TimeZone, h.Resolution, h.Redacted)
 	}
 	h = spoor.Hit{Language: "zh-Hant-TW", TimeZone: "America/Argentina/Buenos_Aires", Resolution: "1440x900"}
-	if minimise(&h, nil); h.Language != "zh-Hant-TW" || h.TimeZone != "America/Argentina/Buenos_Aires" || h.Resolution != "1440x900" || h.Redacted != 0 {
+	if minimise(&h, nil, true); h.Language != "zh-Hant-TW" || h.TimeZone != "America/Argentina/Buenos_Aires" || h.Resolution != "1440x900" || h.Redacted != 0 {
 		t.Errorf("%q %q %q, %d redacted", h.Language, h.TimeZone, h.Resolution, h.Redacted)
 	}
 }
@@ -174,7 +174,7 @@ func TestNothingPersonalSurvives(t *testing.T) {
 		}
 		in := places[rng.IntN(len(places))]
 		h := spoor.Hit{Kind: spoor.KindPage, URL: in, Referrer: in, Title: "see " + in, Name: in}
-		minimise(&h, []string{"q", "page"})
+		minimise(&h, []string{"q", "page"}, true)
 		for i, out := range []string{h.URL, h.Referrer} {
 			checkNothingPersonal(t, i, in, out, "jane.doe", "jane+x", "hunter2")
 		}
@@ -210,7 +210,7 @@ func FuzzMinimise(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, in string) {
 		h := spoor.Hit{Kind: spoor.KindPage, URL: in, Referrer: in, Title: in, Name: in}
-		minimise(&h, []string{"q"})
+		minimise(&h, []string{"q"}, true)
 		for _, out := range []string{h.URL, h.Referrer, h.Title, h.Name} {
 			if len(out) > urlMax || !utf8.ValidString(out) || strings.ContainsAny(out, "\x00\n\r\x1b") {
 				t.Fatalf("%q became %q", in, out)

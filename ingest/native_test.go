@@ -9,6 +9,7 @@ import (
 
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
 )
 
 func TestNativeFields(t *testing.T) {
@@ -30,7 +31,7 @@ func TestNativeFields(t *testing.T) {
 			{Name: "address", Type: spoor.TypeJSON, Text: `{"city":"Łódź","street":"x"}`},
 			{Name: "vip", Type: spoor.TypeBool, Text: "true"}, {Name: "gender", Type: spoor.TypeInt, Text: "3"},
 		},
-		Consent: spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied),
+		Consent: spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied, spoor.ChoiceUnknown),
 		Hints: spoor.Hints{
 			Brands: []spoor.Brand{{Name: "Chromium", Version: "124"}, {Name: "Not-A.Brand", Version: "99"}},
 			Mobile: spoor.ChoiceDenied, Platform: "Windows", PlatformVersion: "15.0.0",
@@ -189,7 +190,7 @@ func TestReuse(t *testing.T) {
 
 // decodeAll runs a body through everything but the network.
 func decodeAll(s *Server, body []byte, door spoor.Door, decode decoder) *request {
-	rq := &request{app: testApps()[1], now: noon.UnixMilli(), agent: "Mozilla/5.0"}
+	rq := &request{ctx: new(fasthttp.RequestCtx), app: testApps()[1], now: noon.UnixMilli(), agent: "Mozilla/5.0"}
 	if len(body) == 0 || s.open(rq, body) != "" {
 		return nil
 	}

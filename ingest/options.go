@@ -30,8 +30,14 @@ type Options struct {
 	// body is complete and within BodyBytesMax when it is called, and its
 	// RemoteAddr is the client's, also behind a trusted proxy.
 	Fallback fasthttp.RequestHandler
-	Now      func() time.Time // [time.Now]
-	Log      *slog.Logger     // [slog.Default()]
+	// SaltFile keeps the salts of cookieless visitors over a restart [memory
+	// only: visitors of the day count once more].
+	SaltFile string
+	// Object makes the person with a profile key object to being tracked; it
+	// returns once that is on disk [opt-out links are refused].
+	Object func(app *spoor.App, key string) error
+	Now    func() time.Time // [time.Now]
+	Log    *slog.Logger     // [slog.Default()]
 
 	BodyBytesMax             int           // bytes of a body as sent [1 MiB]
 	InflatedBytesMax         int           // bytes of a body after gzip [8 MiB]

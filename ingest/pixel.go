@@ -44,17 +44,7 @@ func (s *Server) takePixel(rq *request) {
 	s.visitor(rq)
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: spoor.DoorPixel, Received: rq.now})
 	h := &rq.hits[0]
-	f := decodePixel(rq, string(ctx.URI().QueryString()), h)
-	if f.reason == "" {
-		f = rq.complete(h, "")
-	}
-	r := result{id: h.ID}
-	if f.reason != "" {
-		r = result{id: h.ID, hit: -1, flaw: f, outcome: spoor.Refused}
-		clear(rq.hits)
-		rq.hits = rq.hits[:0]
-	}
-	rq.results = append(rq.results, r)
+	s.finish(rq, decodePixel(rq, string(ctx.URI().QueryString()), h), "")
 	s.store(rq)
 }
 
@@ -83,6 +73,8 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 			rq.setID(&f, &h.ID, value, name)
 		case "e":
 			h.Name = value
+		case "y":
+			f.nameKind(&h.Kind, value)
 		case "u":
 			h.URL = value
 		case "r":
@@ -95,6 +87,8 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 			h.Language = value
 		case "z":
 			h.TimeZone = value
+		case "a", "m", "g":
+			f.readPixelConsent(&h.Consent, name, value)
 		default:
 			if p, ok := strings.CutPrefix(name, "p."); ok && p != "" && strings.IndexByte(p, 0) < 0 {
 				properties = appendMember(properties, p, value)
@@ -104,7 +98,7 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 	if properties != nil {
 		h.Properties = append(properties, '}')
 	}
-	if h.Name != "" {
+	if h.Name != "" && h.Kind == spoor.KindPage {
 		h.Kind = spoor.KindEvent
 	}
 	if h.URL == "" && rq.ctx != nil {
@@ -113,6 +107,31 @@ func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 		}
 	}
 	return f
+}
+
+// readPixelConsent reads one category of consent, 1 or 0: a for analytics, m for
+// marketing, g for geolocation.
+func (f *flaw) readPixelConsent(dst *spoor.Consent, name, value string) {
+	c := spoor.ChoiceUnknown
+	switch value {
+	case "1":
+		c = spoor.ChoiceGranted
+	case "0":
+		c = spoor.ChoiceDenied
+	case "":
+	default:
+		f.set(reasonValue, "consent")
+	}
+	a, m, g := dst.Analytics(), dst.Marketing(), dst.Geolocation()
+	switch name {
+	case "a":
+		a = c
+	case "m":
+		m = c
+	default:
+		g = c
+	}
+	*dst = spoor.NewConsent(a, m, g)
 }
 
 // appendMember appends a member with a text value to an object that begins

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"net"
 	"net/netip"
+	"strings"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -24,6 +25,9 @@ var routes = func() map[string]route {
 		"":           {"GET, HEAD", false, (*Server).serveRoot},
 		"/healthz":   {"GET, HEAD", false, (*Server).serveHealth},
 		"/hit":       {"POST, OPTIONS", true, (*Server).serveNative},
+		"/w":         {"POST, OPTIONS", true, (*Server).serveWidget},
+		"/c":         {"GET, HEAD", false, (*Server).serveClick},
+		"/o":         {"GET, HEAD, POST", false, (*Server).serveOptOut},
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {
@@ -68,11 +72,10 @@ func (s *Server) work(ctx *fasthttp.RequestCtx, client netip.Addr, serve func(*S
 }
 
 func allows(methods string, m []byte) bool {
-	switch string(m) {
-	case "POST":
-		return methods == "POST, OPTIONS"
-	case "GET", "HEAD":
-		return methods != "POST, OPTIONS"
+	for one := range strings.SplitSeq(methods, ", ") {
+		if one == string(m) {
+			return true
+		}
 	}
 	return false
 }

@@ -154,7 +154,7 @@ func (c *segmentContext) decodeConsent(raw string) {
 	if raw[0] != '{' {
 		return
 	}
-	analytics, marketing := c.consent.Analytics(), c.consent.Marketing()
+	analytics, marketing, geolocation := c.consent.Analytics(), c.consent.Marketing(), c.consent.Geolocation()
 	for w := enter(raw); w.more(); {
 		name, value := w.name(), w.value()
 		if name != "categoryPreferences" || value[0] != '{' {
@@ -169,10 +169,12 @@ func (c *segmentContext) decodeConsent(raw string) {
 				analytics = got
 			case strings.EqualFold(category, "marketing"), strings.EqualFold(category, "advertising"):
 				marketing = got
+			case strings.EqualFold(category, "geolocation"):
+				geolocation = got
 			}
 		}
 	}
-	c.consent = spoor.NewConsent(analytics, marketing)
+	c.consent = spoor.NewConsent(analytics, marketing, geolocation)
 }
 
 // fill completes a hit from its context. What the event itself said stays.

@@ -27,6 +27,7 @@ type Server struct {
 	onward   Clear            // where it leads
 	conns    *connections
 	buckets  buckets
+	salts    *salts
 	origins  origins
 	senders  senders
 	counters counters
@@ -46,12 +47,18 @@ func New(o Options) (*Server, error) {
 		masked[i] = p.Masked()
 	}
 	o.TrustedProxies = masked
+	salts, err := openSalts(o.SaltFile, o.Now)
+	if err != nil {
+		return nil, err
+	}
 	s := &Server{
 		opts:     o,
 		conns:    newConnections(o),
 		buckets:  buckets{eventsMax: o.EventsMax},
+		salts:    salts,
 		counters: newCounters(),
 	}
+	salts.watch(func(err error) { s.storeFailed(err) })
 	s.requests.New = func() any { return new(request) }
 	s.http, s.clear = s.newHTTP(s.route), s.newHTTP(s.sendOn)
 	return s, nil
@@ -102,6 +109,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, drainMax)
 	defer cancel()
 	s.conns.closeSilent(false)
+	s.salts.close()
 	err := errors.Join(s.http.ShutdownWithContext(ctx), s.clear.ShutdownWithContext(ctx))
 	s.conns.closeSilent(true)
 	if err != nil {

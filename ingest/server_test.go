@@ -89,7 +89,7 @@ func (m memoryApps) AppByKey(key string) *spoor.App {
 
 func testApps() memoryApps {
 	open := &spoor.App{ID: 1, Name: "open", Keys: []spoor.WriteKey{{Key: "k1"}, {Key: "k1b"}}, Settings: spoor.DefaultSettings("UTC")}
-	open.Settings.EventsPerMinute = 0
+	open.Settings.EventsPerMinute, open.Settings.Mode, open.Settings.HitsDays = 0, spoor.ModeExempt, 760
 	trusting := &spoor.App{ID: 2, Name: "trusting", Keys: []spoor.WriteKey{{Key: "k2"}}, Settings: spoor.DefaultSettings("UTC")}
 	trusting.Settings.TrustSender = true
 	narrow := &spoor.App{ID: 3, Name: "narrow", Keys: []spoor.WriteKey{{Key: "k3"}}, Settings: spoor.DefaultSettings("UTC")}
@@ -161,7 +161,13 @@ func (b *bench) send(t testing.TB, method, path, body string, headers ...string)
 	for i := 0; i < len(headers); i += 2 {
 		req.Header.Set(headers[i], headers[i+1])
 	}
-	client := http.Client{Transport: &http.Transport{DisableKeepAlives: true}}
+	if host := req.Header.Get("Host"); host != "" { // net/http takes it from here only
+		req.Host = host
+	}
+	client := http.Client{
+		Transport:     &http.Transport{DisableKeepAlives: true},
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	res, err := client.Do(req)
 	if err != nil {
 		t.Fatal(err)

@@ -113,17 +113,18 @@ func (f *flaw) readProperties(dst *[]byte, raw, field string) {
 	}
 }
 
-// readConsent reads {"analytics": …, "marketing": …} or one choice for both.
+// readConsent reads {"analytics": …, "marketing": …, "geolocation": …} or one
+// choice for all.
 func (f *flaw) readConsent(dst *spoor.Consent, raw string) {
 	if raw[0] != '{' {
 		c, ok := choice(raw)
 		if !ok {
 			f.set(reasonValue, "consent")
 		}
-		*dst = spoor.NewConsent(c, c)
+		*dst = spoor.NewConsent(c, c, c)
 		return
 	}
-	analytics, marketing := dst.Analytics(), dst.Marketing()
+	analytics, marketing, geolocation := dst.Analytics(), dst.Marketing(), dst.Geolocation()
 	for w := enter(raw); w.more(); {
 		name, value := w.name(), w.value()
 		var into *spoor.Choice
@@ -132,6 +133,8 @@ func (f *flaw) readConsent(dst *spoor.Consent, raw string) {
 			into = &analytics
 		case "marketing":
 			into = &marketing
+		case "geolocation":
+			into = &geolocation
 		default:
 			continue
 		}
@@ -142,7 +145,7 @@ func (f *flaw) readConsent(dst *spoor.Consent, raw string) {
 		}
 		*into = c
 	}
-	*dst = spoor.NewConsent(analytics, marketing)
+	*dst = spoor.NewConsent(analytics, marketing, geolocation)
 }
 
 func choice(raw string) (spoor.Choice, bool) {

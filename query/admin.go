@@ -66,6 +66,7 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 	w.bool("closed", a.Closed)
 	w.time("ends", a.End())
 	w.textOrNull("webhook_secret", a.WebhookSecret)
+	w.textOrNull("link_secret", a.LinkSecret)
 	w.bool("demo", a.Demo)
 	w.key("keys")
 	w.begin('[')

@@ -23,17 +23,22 @@ func (c *call) audit(complete bool) {
 		return
 	}
 	a := spoor.Access{
-		At: c.s.opt.Now().UnixMilli(), Actor: c.who.name, Role: c.who.role, Action: c.route.action,
+		Actor: c.who.name, Role: c.who.role, Action: c.route.action,
 		Subjects: c.subjects, Complete: complete,
 	}
 	if c.app != nil {
 		a.App, a.AppName = c.app.ID, c.app.Name
 		a.Ref = c.s.reference(c.app.ID, c.subject)
 	}
-	c.s.counters.accesses.Add(1)
-	if err := c.s.opt.Store.Audit(a); err != nil {
-		c.s.counters.missed.Add(1)
-		a.LogMissed(c.s.opt.Log, err)
+	c.s.enter(a)
+}
+
+func (s *Server) enter(a spoor.Access) {
+	a.At = s.opt.Now().UnixMilli()
+	s.counters.accesses.Add(1)
+	if err := s.opt.Store.Audit(a); err != nil {
+		s.counters.missed.Add(1)
+		a.LogMissed(s.opt.Log, err)
 	}
 }
 
@@ -182,7 +187,7 @@ func (c *call) writeEntry(w *jsonWriter, e *spoor.AuditEntry) {
 
 // ownActor reports whether a name would pass for one of spoor's own in the log.
 func ownActor(name string) bool {
-	return slices.ContainsFunc([]string{spoor.ActorOperator, spoor.ActorControl, spoor.ActorRetention}, func(own string) bool {
+	return slices.ContainsFunc([]string{spoor.ActorOperator, spoor.ActorControl, spoor.ActorRetention, spoor.ActorPerson}, func(own string) bool {
 		return strings.EqualFold(strings.TrimSpace(name), own)
 	})
 }

@@ -44,6 +44,9 @@ func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool
 	if errors.Is(err, spoor.ErrTaken) {
 		return nil, false, fieldError(c.ownID(), "Another user has this id.")
 	}
+	if errors.Is(err, spoor.ErrDaily) {
+		return nil, false, fieldError("key", "This is a cookieless visitor, known for a day: it may be several persons, so nobody can be made of it.")
+	}
 	if err != nil {
 		return nil, false, err
 	}

@@ -216,7 +216,7 @@ func writeConsent(w *jsonWriter, consent spoor.Consent) {
 	for _, f := range [...]struct {
 		name   string
 		choice spoor.Choice
-	}{{"analytics", consent.Analytics()}, {"marketing", consent.Marketing()}} {
+	}{{"analytics", consent.Analytics()}, {"marketing", consent.Marketing()}, {"geolocation", consent.Geolocation()}} {
 		switch f.choice {
 		case spoor.ChoiceGranted:
 			w.text(f.name, "granted")

@@ -155,7 +155,7 @@ func TestExportHits(t *testing.T) {
 	ts := newTestServer(t)
 	ts.addHit(1, 1, spoor.KindPage, "Home").Day = 20515
 	h := ts.addHit(1, 1, spoor.KindEvent, "bought\n")
-	h.ID, h.Key, h.UserID, h.Consent, h.Marks, h.Visit, h.First = "e1", "k", "ada", spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied), spoor.MarkLate, h.Time, true
+	h.ID, h.Key, h.UserID, h.Consent, h.Marks, h.Visit, h.First = "e1", "k", "ada", spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied, spoor.ChoiceUnknown), spoor.MarkLate, h.Time, true
 	h.Properties = []byte("{\n\"a\": 1}")
 	h.Attributes = []spoor.Attribute{{Name: "plan", Type: spoor.TypeInt, Text: "3"}}
 	h.Campaign = spoor.Campaign{Channel: "search", Source: "x"}

@@ -159,7 +159,7 @@ func (c *call) writePersonCSV(out *bufio.Writer, p *spoor.Profile) error {
 	for _, c := range []struct {
 		name string
 		is   spoor.Choice
-	}{{"analytics", p.Consent.Analytics()}, {"marketing", p.Consent.Marketing()}} {
+	}{{"analytics", p.Consent.Analytics()}, {"marketing", p.Consent.Marketing()}, {"geolocation", p.Consent.Geolocation()}} {
 		if err := put("consent", c.name, [...]string{"unknown", "granted", "denied", "unknown"}[c.is], "", "", ""); err != nil {
 			return err
 		}

@@ -89,38 +89,61 @@ func (c *call) objection(on bool) error {
 	if strings.Trim(in.Who, "+-() 0123456789") == "" {
 		by = append(by, spoor.LookupPhone)
 	}
-	changed, err := c.s.opt.Store.Object(c.app.ID, in.Who, by, on)
+	changed, subject, err := c.s.object(c.app, in.Who, by, on)
+	if c.subject = subject; changed {
+		c.changed, c.subjects = true, 1
+	}
 	if err != nil {
 		return err
+	}
+	if !changed && !on {
+		return errNotFound
+	}
+	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+	return nil
+}
+
+// object changes an objection, and tells whether it did, also where it failed
+// half-way, and the public id of the last profile that it concerns.
+func (s *Server) object(app *spoor.App, who string, by []spoor.Lookup, on bool) (changed bool, subject int64, err error) {
+	changed, err = s.opt.Store.Object(app.ID, who, by, on)
+	if err != nil {
+		return changed, 0, err
 	}
 	until := spoor.Day(0)
 	if on {
 		until = spoor.Forever
 	}
 	for _, kind := range by { // whoever is known by it objects as a whole
-		numbers, err := c.s.opt.Store.Find(c.app.ID, kind, in.Who)
+		numbers, err := s.opt.Store.Find(app.ID, kind, who)
 		if err != nil {
-			return err
+			return changed, subject, err
 		}
 		for _, n := range numbers {
-			p, err := c.s.opt.Store.SetRight(c.app.ID, n, spoor.RightObject, until)
+			p, err := s.opt.Store.SetRight(app.ID, n, spoor.RightObject, until)
 			if errors.Is(err, spoor.ErrNoProfile) {
 				continue // gone meanwhile
 			}
 			if err != nil {
-				return err
+				return changed, subject, err
 			}
-			c.changed, c.subject, changed = true, p.ID, true
+			changed, subject = true, p.ID
 		}
 	}
-	if !changed && !on {
-		return errNotFound
+	return changed, subject, nil
+}
+
+// Object makes the person with a profile key object, who followed a signed
+// link. It returns once that and its entry in the audit log are on disk.
+func (s *Server) Object(app *spoor.App, key string) error {
+	changed, subject, err := s.object(app, key, []spoor.Lookup{spoor.LookupKey}, true)
+	if changed {
+		s.enter(spoor.Access{
+			Actor: spoor.ActorPerson, App: app.ID, AppName: app.Name, Action: "objections.add",
+			Subjects: 1, Ref: s.reference(app.ID, subject), Complete: err == nil,
+		})
 	}
-	if c.changed = c.changed || changed; changed {
-		c.subjects = 1
-	}
-	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
-	return nil
+	return err
 }
 
 func (c *call) addObjection() error  { return c.objection(true) }

@@ -106,6 +106,7 @@ func routes() []route {
 		route{"GET", "/api/admin/apps/:name/audit/", scopeNamedApp, admin, "audit.read", (*call).readAudit},
 		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", (*call).createKey},
 		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", (*call).deleteKey},
+		route{"POST", "/api/admin/apps/:name/links/", scopeNamedApp, admin, "apps.links.create", (*call).createLink},
 		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", (*call).createToken},
 		route{"DELETE", "/api/admin/apps/:name/tokens/:token/", scopeNamedApp, admin, "apps.tokens.delete", (*call).deleteToken},
 	)

@@ -87,6 +87,7 @@ var bodies = map[string]string{
 	"users.set_attributes": `{"a":1}`, "users.update": `{"a":1}`, "apps.create": `{"name":"fresh"}`,
 	"objections.add": `{"who":"a@x.example"}`, "objections.lift": `{"who":"known@x.example"}`,
 	"apps.tokens.create": `{"name":"n","role":"read"}`,
+	"apps.links.create":  `{"to":"https://shop.example/sale"}`,
 }
 
 var queries = map[string]string{"users.search": "?user_id=ada", "apps.delete": "?confirm=shop"}

@@ -1,14 +1,16 @@
 package store
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 
 	"github.com/spoorhq/spoor"
 )
 
 // Edit creates or changes a profile and returns once the change is on disk.
-// It is no activity. Errors: spoor.ErrTaken, spoor.ErrNoProfile, a
-// *spoor.MisfitError, and those of a Sink.
+// It is no activity. Errors: spoor.ErrTaken, spoor.ErrNoProfile,
+// spoor.ErrDaily, a *spoor.MisfitError, and those of a Sink.
 func (s *Store) Edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 	err = s.change(func(g *group) (err error) {
 		n, created, err = g.edit(e)
@@ -32,6 +34,9 @@ func (g *group) edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 	p, err := g.editee(a, e)
 	if err != nil {
 		return 0, false, err
+	}
+	if daily, err := g.daily(p); daily || spoor.DailyKey(e.Key) || err != nil {
+		return 0, false, cmp.Or(err, spoor.ErrDaily)
 	}
 	if p != nil && e.MustCreate {
 		return 0, false, spoor.ErrTaken
@@ -89,6 +94,15 @@ func (g *group) editee(a *appState, e *spoor.Edit) (p *pending, err error) {
 		return g.find(a, spoor.LookupKey, e.Key)
 	}
 	return nil, nil
+}
+
+// daily reports whether a profile is that of a cookieless visitor.
+func (g *group) daily(p *pending) (bool, error) {
+	if p == nil {
+		return false, nil
+	}
+	s, err := g.whole(p)
+	return err == nil && slices.ContainsFunc(s.members(spoor.LookupKey), spoor.DailyKey), err
 }
 
 func (g *group) checkPublic(a *appState, id int64) error {

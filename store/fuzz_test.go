@@ -67,7 +67,7 @@ func sampleHit() spoor.Hit {
 		App: 3, Kind: spoor.KindPage, Door: spoor.DoorNative, ID: "event-1", Name: "Home", URL: "https://shop.example/a",
 		Referrer: "https://www.google.com/", Title: "Shop", Time: 1773144000000, Received: 1773144001000,
 		Resolution: "1440x900", Language: "pl-PL", TimeZone: "Europe/Warsaw", Properties: []byte(`{"a":1}`),
-		Consent: spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied), IP: netip.MustParseAddr("203.0.113.0"),
+		Consent: spoor.NewConsent(spoor.ChoiceGranted, spoor.ChoiceDenied, spoor.ChoiceUnknown), IP: netip.MustParseAddr("203.0.113.0"),
 		UserAgent: "Mozilla/5.0", Place: spoor.Place{City: "Warsaw", Region: "Mazovia", Country: "PL"},
 		Agent:    spoor.Agent{OS: "iOS", OSVersion: "18.5", Browser: "Safari", BrowserVersion: "18.5", Device: "mobile"},
 		Campaign: spoor.Campaign{Channel: "paid", Source: "s", Medium: "m", Name: "n", Term: "t", Content: "c"},

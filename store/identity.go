@@ -29,12 +29,15 @@ func tieOf(id hash) uint64 { return binary.BigEndian.Uint64(id[:8]) >> 1 }
 func (g *group) resolve(a *appState, h *spoor.Hit) (*pending, error) {
 	var cur, person *pending
 	var err error
+	by, id := identifies(a.app, h)
+	if id != "" && spoor.DailyKey(h.Key) {
+		h.Key = "" // an office could become one person
+	}
 	if h.Key != "" {
 		if cur, err = g.find(a, spoor.LookupKey, h.Key); err != nil {
 			return nil, err
 		}
 	}
-	by, id := identifies(a.app, h)
 	if id != "" {
 		if person, err = g.find(a, by, id); err != nil {
 			return nil, err

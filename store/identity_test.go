@@ -706,3 +706,57 @@ func TestMisfits(t *testing.T) {
 		t.Errorf("profile %+v, %v", p, err)
 	}
 }
+
+// Goal: a cookieless visitor, who may be several persons, is never claimed,
+// merged or edited, by no door.
+func TestDailyVisitorIsNobody(t *testing.T) {
+	w := newTown(t)
+	daily := spoor.NewDailyKey([]byte("0123456789abcdef"))
+	n := w.come(daily, "")
+	if again := w.come(daily, ""); again != n || w.profile(n).Views != 2 {
+		t.Errorf("visits of a day are profiles %d and %d", n, again)
+	}
+	ada := w.come("", "ada")
+	// A hit of the visitor that names a person is the person's alone.
+	if got := w.come(daily, "ada"); got != ada {
+		t.Errorf("the hit went to %d", got)
+	}
+	if got := w.come(daily, "bob"); got == n || got == ada {
+		t.Errorf("a new person took profile %d", got)
+	}
+	w.finds(spoor.LookupKey, daily, n)
+	if p := w.profile(ada); len(p.Former) > 0 || len(p.Keys) > 0 {
+		t.Errorf("%+v", p)
+	}
+	for _, e := range []spoor.Edit{
+		{Number: n, UserID: "carl"}, {Number: n, Attributes: []spoor.Attribute{{Name: spoor.AttrEmail, Type: spoor.TypeString, Text: "a@b.c"}}},
+		{Key: daily, UserID: "dora"}, {Number: ada, Key: daily}, {UserID: "new", Key: spoor.NewDailyKey([]byte("fedcba9876543210"))},
+	} {
+		if _, _, err := w.edit(e); !errors.Is(err, spoor.ErrDaily) {
+			t.Errorf("%+v: %v", e, err)
+		}
+	}
+	w.finds(spoor.LookupUserID, "carl")
+	w.finds(spoor.LookupUserID, "new")
+	if p := w.profile(n); p.UserID != "" || p.Text(spoor.AttrEmail) != "" {
+		t.Errorf("%+v", p)
+	}
+}
+
+// Goal: each category of consent is remembered by itself, the newest counts.
+func TestConsentOfAPerson(t *testing.T) {
+	w := newTown(t)
+	say := func(c spoor.Consent) spoor.Consent {
+		w.c.add(1e9)
+		h := w.visit("visitor1", "")
+		h.Consent = c
+		return w.profile(write(w, w.s, h)[0].Profile).Consent
+	}
+	yes, no, unsaid := spoor.ChoiceGranted, spoor.ChoiceDenied, spoor.ChoiceUnknown
+	if got, want := say(spoor.NewConsent(yes, no, yes)), spoor.NewConsent(yes, no, yes); got != want {
+		t.Errorf("got %b, want %b", got, want)
+	}
+	if got, want := say(spoor.NewConsent(unsaid, yes, no)), spoor.NewConsent(yes, yes, no); got != want {
+		t.Errorf("got %b, want %b", got, want)
+	}
+}

@@ -228,7 +228,7 @@ func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *s
 	if len(days) > 0 {
 		p.FirstDay, p.LastDay = days[0], days[len(days)-1]
 	}
-	var consent [2]spoor.Choice
+	var consent [3]spoor.Choice
 	for _, r := range s.regs {
 		switch {
 		case r.typ == spoor.TypeNull || r.name == spoor.AttrUserID:
@@ -236,12 +236,14 @@ func (s *state) profile(app spoor.AppID, n spoor.Number, people *permutation) *s
 			consent[0] = choice(r.text)
 		case r.name == regConsentMarketing:
 			consent[1] = choice(r.text)
+		case r.name == regConsentPlace:
+			consent[2] = choice(r.text)
 		case strings.HasPrefix(r.name, "\x00"): // see rights
 		default:
 			p.Attributes = append(p.Attributes, spoor.Attribute{Name: r.name, Type: r.typ, Text: r.text, Source: r.source, SetAt: r.time})
 		}
 	}
-	p.Consent = spoor.NewConsent(consent[0], consent[1])
+	p.Consent = spoor.NewConsent(consent[0], consent[1], consent[2])
 	p.Rights = s.rights()
 	return p
 }

@@ -357,6 +357,7 @@ const (
 	regRestricted       = "\x00restricted" // last day
 	regHeld             = "\x00held"       // last day
 	regObjected         = "\x00objected"   // since when
+	regConsentPlace     = "\x00consent_geolocation"
 )
 
 // registerNames gives standard names their number in stored values. Append,
@@ -369,6 +370,7 @@ var registerNames = []string{
 	spoor.AttrCity, spoor.AttrRegion, spoor.AttrCountry, spoor.AttrLastIP, spoor.AttrLanguage,
 	spoor.AttrOS, spoor.AttrOSVersion, spoor.AttrResolution, spoor.AttrDevice, spoor.AttrBrowser,
 	spoor.AttrBrowserVersion, regConsentAnalytics, regConsentMarketing, regRestricted, regHeld, regObjected,
+	regConsentPlace,
 }
 
 var registerIDs = func() map[string]uint64 {

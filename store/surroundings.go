@@ -184,6 +184,7 @@ func (g *group) consent(p *pending, h *spoor.Hit) {
 	}
 	set(regConsentAnalytics, h.Consent.Analytics())
 	set(regConsentMarketing, h.Consent.Marketing())
+	set(regConsentPlace, h.Consent.Geolocation())
 }
 
 func (s *state) setOrRemove(name, text string, at stamp) {

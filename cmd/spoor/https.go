@@ -10,8 +10,8 @@ import (
 	"strings"
 	"time"
 
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 )
 
 // httpsFlags make --listen speak TLS.

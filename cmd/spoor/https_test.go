@@ -8,6 +8,7 @@ import (
 	"crypto/tls"
 	"crypto/x509"
 	"encoding/pem"
+	"fmt"
 	"math/big"
 	"net"
 	"net/http"
@@ -214,9 +215,16 @@ func TestApp(t *testing.T) {
 		t.Errorf("the tail shows %q, %v", line, err)
 	}
 
+	var more []string
+	for i := range 100 {
+		more = append(more, fmt.Sprintf(`{"key":"visitor%05d"}`, i))
+	}
+	if r := over(t, web, "POST", secure+"/hit?k=demo", "["+strings.Join(more, ",")+"]"); r.status != http.StatusOK {
+		t.Errorf("%d %s", r.status, r.body)
+	}
 	users := parse[object](t, over(t, web, "GET", secure+"/app/api/public/users/", "", "Cookie", cookie).body)
-	if users["count"] != 1.0 {
-		t.Errorf("users: %v", users)
+	if users["count"] != 101.0 || users["next"] != secure+"/app/api/public/users/?page=2" {
+		t.Errorf("%v users, next %v", users["count"], users["next"])
 	}
 	if log := s.spoor("audit", "--app", "demo"); !regexp.MustCompile(`demo +admin .*users\.list`).MatchString(log) {
 		t.Errorf("the audit log has no entry by the token's name:\n%s", log)

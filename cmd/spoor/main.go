@@ -48,6 +48,7 @@ type commandLine struct {
 	Scan       scanCommand       `cmd:"" help:"Search every file of a data directory for texts, blocks decompressed: the proof that something is gone."`
 	Receipts   receiptsCommand   `cmd:"" help:"List what was erased, swept, dropped and terminated: when, how much, and since when no byte is left."`
 	Privacy    privacyCommand    `cmd:"" help:"Print the record of processing from the configuration in force: what is collected, for how long, where, who may read."`
+	Link       linkCommand       `cmd:"" help:"Sign a link for mails: a click that leads on, an image that tells of opening, a way to opt out."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
 }
 

@@ -7,9 +7,9 @@ import (
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -160,7 +160,6 @@ func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
 func (m *metrics) collectEnrich(count, gauge figure) {
 	s := m.enricher.Stats()
 	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
-	count("consent_denied_total", "Hits refused because analytics was not consented to.", float64(s.NoConsent))
 	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
 	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
 	count("geo_misses_total", "Addresses without a place.", float64(s.GeoMisses))

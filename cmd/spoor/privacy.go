@@ -65,12 +65,14 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	w.add("### What is collected")
 	w.add("")
 	w.add("- From visitors: a cookie or device id, pages, screens and events with time, address of the page and of the one before (without query parameters but utm_*, click ids of advertisers%s), title, resolution, language, time zone, the user agent in full, consent as the site told it, and the properties that the site sends.", onlyIf(len(s.QueryAllow) > 0, ", "+strings.Join(s.QueryAllow, ", ")))
+	w.add("- How widget, pixel and mail links know a visitor again: mode %s. Mobile SDK: %s. Servers and clients of others: by the key they send.", modeText(s.Mode), modeText(s.SDKMode))
+	w.add("- The browser's signals: Sec-GPC %s, DNT %s.%s", signalText(s.GPC), signalText(s.DNT), onlyIf(s.Children, " THE APP IS FOR CHILDREN: nobody is recognised, no profile is made, no address kept."))
 	w.add("- Of persons who say who they are: user id, e-mail address, phone number, consent to web push, mobile identifiers.")
 	w.add("- Keyed hashes: of all identifiers, to find a person; of erased and objecting persons, without end, to refuse what would bring them back; of event ids, %d days at most, to recognise repeats.", (s.WindowDays+6)/7*7+21)
 	w.add("- Notices to the webhook that were not taken yet: the public id, three days.")
 	w.add("- Address: %s. Place, from the address: %s. Device, browser and system, from the user agent.", map[string]string{
 		"cut": "cut to /24 or /48 before anything is written", "full": "kept whole", "none": "not kept",
-	}[s.IP], map[string]string{"city": "city", "region": "region", "country": "country", "none": "not kept"}[s.Geo])
+	}[s.IP], map[string]string{"city": "city", "region": "region", "country": "country", "none": "not kept"}[s.Geo]+onlyIf(s.GeoOptIn, ", only with consent to geolocation"))
 	w.add("- Attributes of persons, by purpose:")
 	for _, purpose := range purposesOf(a) {
 		if s.Geo == "none" {
@@ -126,6 +128,29 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	if len(a.Recipients()) == 0 {
 		w.add("- None.")
 	}
+}
+
+// modeText says in words what a mode does.
+func modeText(mode string) string {
+	switch mode {
+	case spoor.ModeCookieless:
+		return "cookieless (a keyed hash of address and user agent, by app and day; nothing is stored on the device; the key is renewed daily and deleted after 48 hours)"
+	case spoor.ModeExempt:
+		return fmt.Sprintf("exempt (a first-party cookie of %d days that is not renewed; hits are kept 25 months at most; opt-out by UE.optOut and by link)", spoor.CookieDays)
+	case spoor.ModeConsent:
+		return fmt.Sprintf("consent (nothing before consent to analytics; then a first-party cookie of %d days that is not renewed; advertisers' click ids only with consent to marketing)", spoor.CookieDays)
+	}
+	return "key (the device's key is kept; the app on it asks for consent)"
+}
+
+func signalText(policy string) string {
+	switch policy {
+	case spoor.SignalDrop:
+		return "is heeded: nothing is kept"
+	case spoor.ModeCookieless:
+		return "is heeded: cookieless"
+	}
+	return "is ignored"
 }
 
 // purpose is what some attributes are kept for.

@@ -18,9 +18,9 @@ import (
 	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/spoorhq/spoor"
-	"github.com/spoorhq/spoor/certs"
 	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
+	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -109,13 +109,14 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	}
 	l := c.Limits
 	take := ingest.Options{
-		Now: now, Sink: enricher, Apps: st, TrustedProxies: prefixes(c.TrustedProxies), Log: log,
+		Now: now, Sink: enricher, Apps: st, SaltFile: filepath.Join(c.Data, "salts"), TrustedProxies: prefixes(c.TrustedProxies), Log: log,
 		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
 		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
 		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,
 		ConnectionsMax: l.ConnectionsMax, ConnectionsPerAddressMax: l.ConnectionsPerAddressMax,
 		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
 	}
+	take.Object = answer.Object
 	if c.PublicAPI {
 		take.Fallback = answer.Handler()
 	}
