@@ -399,7 +399,8 @@ func (m *machine) fail(line string) string {
 }
 
 // firstPageView is what the widget sends, from a visitor's address, over https.
-// The operator then logs in with the token that was shown once, and finds the visitor.
+// The operator then logs in with the token that was shown once, and finds the visitor,
+// who in a new app has a number for the day and no name.
 func (m *machine) firstPageView(a *authority, collector, key, token string) {
 	m.t.Helper()
 	visitor := &http.Client{Timeout: 20 * time.Second, Transport: &http.Transport{
@@ -413,13 +414,13 @@ func (m *machine) firstPageView(a *authority, collector, key, token string) {
 	var r reply
 	wait(m.t, "the certificate", func() (ok bool) {
 		var err error
-		r, err = ask(visitor, "POST", collector+"/hit?k="+key, `{"key":"8Uh7Fp9wMj5l","url":"https://shop.example/shoes"}`, "Origin", "https://shop.example")
+		r, err = ask(visitor, "POST", collector+"/w?k="+key, `{"batch":[{"id":"abcdefghij012345-1","type":"page","url":"https://shop.example/shoes"}]}`, "Origin", "https://shop.example")
 		return err == nil
 	})
-	if r.status != http.StatusOK || r.header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
+	if r.status != http.StatusOK || !strings.Contains(r.body, `"status":"stored"`) || r.header.Get("Access-Control-Allow-Origin") != "https://shop.example" {
 		m.t.Errorf("the page view: %d %s %v", r.status, r.body, r.header)
 	}
-	if r = over(m.t, visitor, "POST", collector+"/hit?k="+key, `{"key":"b"}`, "Origin", "https://other.example"); r.status != http.StatusForbidden {
+	if r = over(m.t, visitor, "POST", collector+"/w?k="+key, `{"batch":[{"id":"abcdefghij012345-2"}]}`, "Origin", "https://other.example"); r.status != http.StatusForbidden {
 		m.t.Errorf("a page view of another site: %d %s", r.status, r.body)
 	}
 	// Plain HTTP leads to https.
@@ -429,9 +430,9 @@ func (m *machine) firstPageView(a *authority, collector, key, token string) {
 	visitor.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	login := over(m.t, visitor, "POST", collector+"/app/login", "token="+token, "Content-Type", "application/x-www-form-urlencoded", "Origin", collector)
 	session, _, _ := strings.Cut(login.header.Get("Set-Cookie"), ";")
-	r = over(m.t, visitor, "GET", collector+"/app/api/public/users/search/?key=8Uh7Fp9wMj5l", "", "Cookie", session)
+	r = over(m.t, visitor, "GET", collector+"/app/api/public/users/", "", "Cookie", session)
 	if session == "" || r.status != http.StatusOK || !strings.Contains(r.body, `"city":"Gdansk"`) {
-		m.t.Errorf("the login: %d %s; the visitor: %d %s", login.status, login.body, r.status, r.body)
+		m.t.Errorf("the login: %d %s; the visitors: %d %s", login.status, login.body, r.status, r.body)
 	}
 }
 
