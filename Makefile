@@ -5,7 +5,7 @@ GO_MIN        := 26
 FASTHTTP      := v1.74.0
 PEBBLE        := v2.1.7
 FUZZTIME      ?= 3s
-CLIENTS       := testdata/clients
+CLIENTS       := testdata/clients testdata/browser
 
 # The Go that is installed is the one that is used: no toolchain is fetched.
 export GOTOOLCHAIN := local
@@ -16,7 +16,7 @@ export GOTOOLCHAIN := local
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: build ## build and start the demo: collector on 127.0.0.1:8080, reads on :8081, data in ./data
+run: build ## build and start the demo: collector on 127.0.0.1:8080 with a page at /demo, reads on :8081, data in ./data
 	@exec bin/spoor serve --demo --data ./data
 
 build: go ## build bin/spoor, a static binary
@@ -43,7 +43,7 @@ dist: go ## build static programs, .deb packages and images for Linux on amd64 a
 	@$(GO) run ./cmd/spoor/dist
 
 clean: ## remove what make built; ./data stays
-	@rm -rf bin dist $(CLIENTS)/node_modules
+	@rm -rf bin dist $(CLIENTS:%=%/node_modules)
 
 # One line says what is wrong with the Go at hand.
 go:
@@ -55,7 +55,8 @@ go:
 	fi
 
 # The race detector wants a C compiler, the printed lines of the first run want
-# curl, the client suites want Node; the rest is for what is said about servers.
+# curl, the client suites want Node, the widget's suite a browser; the rest is for
+# what is said about servers.
 test-tools: go
 	@missing=""; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
@@ -65,16 +66,17 @@ test-tools: go
 	command -v strace >/dev/null || missing="$$missing strace"; \
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
+	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing:$$missing"; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \
 	$$sudo apt-get update -q && $$sudo env DEBIAN_FRONTEND=noninteractive apt-get install -y -q --no-install-recommends $$missing || \
 	  { echo "cannot install$$missing; install them by hand, then run make test again" >&2; exit 1; }
 
-clients: $(CLIENTS)/node_modules/.package-lock.json
+clients: $(CLIENTS:%=%/node_modules/.package-lock.json)
 
-$(CLIENTS)/node_modules/.package-lock.json: $(CLIENTS)/package.json $(CLIENTS)/package-lock.json
-	@cd $(CLIENTS) && npm ci --ignore-scripts --no-audit --no-fund
+%/node_modules/.package-lock.json: %/package.json %/package-lock.json
+	@cd $* && npm ci --ignore-scripts --no-audit --no-fund
 	@touch $@
 
 # Newer versions of these two do not build everywhere, and tidying can fall

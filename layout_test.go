@@ -18,7 +18,7 @@ const module = "github.com/spoorhq/spoor"
 // decision. "*": wiring.
 var mayImport = map[string][]string{
 	".":              {},
-	"ingest":         {},
+	"ingest":         {"ingest/widget"},
 	"ingest/certs":   {},
 	"enrich":         {},
 	"store":          {},
@@ -27,6 +27,9 @@ var mayImport = map[string][]string{
 	"bench":          {"*"},
 	"cmd/spoor":      {"*"},
 	"cmd/spoor/dist": {},
+
+	"ingest/widget":       {},
+	"ingest/widget/build": {},
 }
 
 // homes says where each heavy dependency lives. Tests may import what they
@@ -40,6 +43,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
+	{"github.com/evanw/esbuild", []string{"ingest/widget/build"}},
 	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},

@@ -30,6 +30,8 @@ type Options struct {
 	// body is complete and within BodyBytesMax when it is called, and its
 	// RemoteAddr is the client's, also behind a trusted proxy.
 	Fallback fasthttp.RequestHandler
+	// Pages answers further paths, by path without its trailing slash [none].
+	Pages map[string]fasthttp.RequestHandler
 	// SaltFile keeps the salts of cookieless visitors over a restart [memory
 	// only: visitors of the day count once more].
 	SaltFile string

@@ -29,6 +29,9 @@ var routes = func() map[string]route {
 		"/c":         {"GET, HEAD", false, (*Server).serveClick},
 		"/o":         {"GET, HEAD, POST", false, (*Server).serveOptOut},
 		"/pixel.gif": {"GET, HEAD, OPTIONS", true, (*Server).servePixel},
+
+		"/widget.js":      {"GET, HEAD", false, (*Server).serveCore},
+		"/widget-more.js": {"GET, HEAD", false, (*Server).serveMore},
 	}
 	segment := func(kind spoor.Kind, paths ...string) {
 		serve := func(s *Server, rq *request) { s.serveSegment(rq, kind) }
@@ -60,7 +63,9 @@ func (s *Server) route(ctx *fasthttp.RequestCtx, client netip.Addr) {
 	if !ok {
 		r, ok = noticeRoute(path)
 	}
-	switch {
+	switch page := s.opts.Pages[string(path)]; {
+	case page != nil:
+		page(ctx)
 	case !ok && s.opts.Fallback != nil:
 		s.work(ctx, client, (*Server).serveFallback)
 	case !ok:

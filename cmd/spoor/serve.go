@@ -123,6 +123,9 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if c.App {
 		take.Fallback = answer.AppHandler(take.Fallback)
 	}
+	if c.Demo {
+		take.Pages = (&demoPage{store: st}).pages()
+	}
 	collector, err := ingest.New(take)
 	if err != nil {
 		return err

@@ -1,0 +1,112 @@
+package main_test
+
+import (
+	"bufio"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+const (
+	browserFolder = "../../testdata/browser"
+	browserMax    = 4 * time.Minute // it takes one; machines may be busy
+)
+
+// needBrowser fails where the browser must be there, as in make test.
+func needBrowser(t *testing.T) {
+	t.Helper()
+	_, noNode := exec.LookPath("node")
+	_, noBrowser := exec.LookPath("chromium")
+	_, noModules := os.Stat(filepath.Join(browserFolder, "node_modules", "playwright-core"))
+	if noNode == nil && noBrowser == nil && noModules == nil {
+		return
+	}
+	const hint = "the browser is not installed: run make test, or install chromium and npm ci --ignore-scripts in testdata/browser"
+	if os.Getenv("SPOOR_REQUIRE_CLIENTS") != "" {
+		t.Fatal(hint)
+	}
+	t.Skip(hint)
+}
+
+// Goal: what visitors of a site do in a real browser is found again over REST,
+// once and under the right person, and the device holds what the app's mode
+// allows and nothing else.
+// Method: testdata/browser/run.cjs drives Chromium on pages of its own against
+// the running program; each of its cases is one line of its output.
+func TestBrowser(t *testing.T) {
+	needBrowser(t)
+	t.Setenv("SPOOR_ADMIN_TOKEN", "controlplanesecret")
+	s := demo(t)
+	cmd := exec.Command("node", "run.cjs", s.collector, s.reads)
+	cmd.Dir = browserFolder
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	limit := time.AfterFunc(browserMax, func() { cmd.Process.Kill() })
+	defer limit.Stop()
+	passed := 0
+	for lines := bufio.NewScanner(out); lines.Scan(); {
+		line := lines.Text()
+		if strings.HasPrefix(line, "ok ") {
+			passed++
+			t.Log(line)
+		} else {
+			t.Error(line)
+		}
+	}
+	if err := cmd.Wait(); err != nil {
+		t.Errorf("the browser suite: %v", err)
+	}
+	if cases := browserCases(t); passed != cases && !t.Failed() {
+		t.Errorf("%d cases passed of %d", passed, cases)
+	}
+}
+
+// browserCases counts the cases by their names at the margin of the file.
+func browserCases(t *testing.T) (n int) {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join(browserFolder, "cases.cjs"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "  async '") {
+			n++
+		}
+	}
+	return n
+}
+
+// Goal: the demo page, and what it shows of visitors, is there in a demo only.
+func TestDemoPageOnlyInDemo(t *testing.T) {
+	s := demo(t)
+	page := s.send("GET", s.collector+"/demo", "")
+	if page.status != 200 || !strings.Contains(page.header.Get("Content-Security-Policy"), "default-src 'none'") || strings.Contains(page.body, "<script>") {
+		t.Errorf("the demo page: %d, %v", page.status, page.header)
+	}
+	s.read("/readyz") // whatever was stored before is no business of the list
+	first := parse[object](t, s.send("GET", s.collector+"/demo/hits?after=0", "").body)
+	s.hit(`{"key":"8Uh7Fp9wMj5l","url":"https://shop.example/shoes"}`)
+	var body string
+	s.await(5*time.Second, "the hit in the list", func() bool {
+		body = s.send("GET", s.collector+"/demo/hits?after=0", "").body
+		return strings.Contains(body, "https://shop.example/shoes")
+	})
+	if strings.Contains(body, "8Uh7Fp9wMj5l") || len(first["hits"].([]any)) != 0 {
+		t.Errorf("the list: %v, then %s", first, body)
+	}
+	plain := serve(t, folder(t))
+	for _, path := range []string{"/demo", "/demo/demo.js", "/demo/hits"} {
+		if r := plain.send("GET", plain.collector+path, ""); r.status != 404 {
+			t.Errorf("%s without --demo: %d", path, r.status)
+		}
+	}
+}
