@@ -11,7 +11,7 @@ CLIENTS       := testdata/clients testdata/browser
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip clean go
+.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip dist clean go
 
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
@@ -39,8 +39,11 @@ bench: go ## measure speed and memory on this machine, with a ledger of what was
 geoip: ## fetch a real GeoIP database into ./geoip
 	@sh enrich/fetch-geoip.sh
 
+dist: go ## build static programs, .deb packages and images for Linux on amd64 and arm64 into ./dist
+	@$(GO) run ./cmd/spoor/dist
+
 clean: ## remove what make built; ./data stays
-	@rm -rf bin $(CLIENTS:%=%/node_modules)
+	@rm -rf bin dist $(CLIENTS:%=%/node_modules)
 
 # One line says what is wrong with the Go at hand.
 go:
@@ -52,13 +55,17 @@ go:
 	fi
 
 # The race detector wants a C compiler, the printed lines of the first run want
-# curl, the client suites want Node, the widget's suite a browser.
+# curl, the client suites want Node, the widget's suite a browser; the rest is for
+# what is said about servers.
 test-tools: go
 	@missing=""; \
 	command -v cc >/dev/null || missing="$$missing gcc libc6-dev"; \
 	command -v curl >/dev/null || missing="$$missing curl"; \
 	command -v node >/dev/null || missing="$$missing nodejs"; \
 	command -v npm >/dev/null || missing="$$missing npm"; \
+	command -v strace >/dev/null || missing="$$missing strace"; \
+	command -v ip >/dev/null || missing="$$missing iproute2"; \
+	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing:$$missing"; \

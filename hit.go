@@ -197,6 +197,8 @@ type Hit struct {
 	TimeZone   string // IANA name
 	Properties []byte // compact JSON object, or nil
 	Attributes []Attribute
+	MobileAdd  string // push token to give to the profile; never stored with the hit
+	MobileDrop string // push token to take from the profile; makes no profile of its own
 	Consent    Consent
 	Hints      Hints
 	IP         netip.Addr // of the visitor; invalid if unknown

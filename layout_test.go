@@ -17,15 +17,16 @@ const module = "github.com/spoorhq/spoor"
 // root, which all may. A package that is not listed fails: adding one is a
 // decision. "*": wiring.
 var mayImport = map[string][]string{
-	".":            {},
-	"ingest":       {"ingest/widget"},
-	"ingest/certs": {},
-	"enrich":       {},
-	"store":        {},
-	"query":        {},
-	"retention":    {},
-	"bench":        {"*"},
-	"cmd/spoor":    {"*"},
+	".":              {},
+	"ingest":         {"ingest/widget"},
+	"ingest/certs":   {},
+	"enrich":         {},
+	"store":          {},
+	"query":          {},
+	"retention":      {},
+	"bench":          {"*"},
+	"cmd/spoor":      {"*"},
+	"cmd/spoor/dist": {},
 
 	"ingest/widget":       {},
 	"ingest/widget/build": {},
@@ -46,6 +47,7 @@ var homes = []struct {
 	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},
+	{"github.com/google/go-containerregistry", []string{"cmd/spoor/dist"}},
 }
 
 // Alarms, not rules: what is longer is only printed.

@@ -56,7 +56,7 @@ func TestLoadAgainstStages(t *testing.T) {
 	served := make(chan error, 1)
 	go func() { served <- collector.Serve(ln) }()
 
-	tr := newTraffic(testSalt, []string{demoKey}, doorHit, doorArray, doorBatch, doorPixel)
+	tr := newTraffic(testSalt, []string{demoKey}, doorHit, doorArray, doorBatch, doorPixel, doorPing, doorSDK)
 	streams, book := testStreams(4, 60)
 	run := func(l load) {
 		t.Helper()
@@ -70,7 +70,7 @@ func TestLoadAgainstStages(t *testing.T) {
 		}
 	}
 	run(load{door: doorArray, batch: 7})
-	for _, d := range []door{doorHit, doorPixel} {
+	for _, d := range []door{doorHit, doorPixel, doorPing, doorSDK} {
 		run(load{door: d, batch: 1, duration: 20 * time.Millisecond})
 	}
 	run(load{door: doorBatch, batch: 5, duration: 20 * time.Millisecond})

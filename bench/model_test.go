@@ -158,10 +158,10 @@ func TestModelDeterministic(t *testing.T) {
 // Goal: every prepared request is whole: its length is announced rightly, its
 // body is JSON, every mark was replaced, and its ids lead back to its events.
 func TestRequestsWhole(t *testing.T) {
-	tr := newTraffic(testSalt, []string{"key-of-the-first-app", "key-of-the-other-app"}, doorHit, doorArray, doorBatch, doorPixel)
+	tr := newTraffic(testSalt, []string{"key-of-the-first-app", "key-of-the-other-app"}, doorHit, doorArray, doorBatch, doorPixel, doorPing, doorSDK)
 	s := newStream(7, testSalt, 2, 0)
 	now := time.UnixMilli(1_772_625_600_123).UTC()
-	for _, d := range []door{doorHit, doorArray, doorBatch, doorPixel} {
+	for _, d := range []door{doorHit, doorArray, doorBatch, doorPixel, doorPing, doorSDK} {
 		for range 1000 {
 			h := s.next(MixModel)
 			hits := []hit{h}
@@ -203,6 +203,12 @@ func eventIDs(t *testing.T, d door, head, body string) (ids []string) {
 	var length int
 	if err := json.Unmarshal([]byte(strings.Fields(rest)[0]), &length); err != nil || length != len(body) {
 		t.Fatalf("Content-Length is %d, %v; the body has %d bytes", length, err, len(body))
+	}
+	if _, rest, ok := strings.Cut(head, "Idempotency-Key: "); ok {
+		if !json.Valid([]byte(body)) {
+			t.Fatalf("no JSON: %s", body)
+		}
+		return strings.Fields(rest)[:1]
 	}
 	type fields struct{ ID, MessageID string }
 	var events []fields

@@ -15,6 +15,8 @@ const (
 	doorArray             // POST /hit, an array
 	doorBatch             // POST /v1/batch, as a server library of Segment sends it
 	doorPixel             // GET /pixel.gif
+	doorPing              // POST /api/sdk/v1/ping/
+	doorSDK               // POST /api/sdk/v1/event/ and screen_event/
 	doorOpen              // GET /pixel.gif in a mail
 	doorCount
 )
@@ -75,6 +77,10 @@ func (t *traffic) text(d door, p *persona, a action) string {
 		return strings.TrimSuffix(t.native(p, a), "}") + fmt.Sprintf(`,"ip":"%s","user_agent":"%s"}`, p.address, p.agent)
 	case doorBatch:
 		return segment(p, a)
+	case doorPing:
+		return t.sdkPing(p)
+	case doorSDK:
+		return t.sdkEvent(p, a)
 	}
 	if d == doorOpen {
 		return t.open(p)
@@ -175,6 +181,37 @@ func (t *traffic) open(p *persona) string {
 		t.markWriteKey(), markKey, markID, p.agent, p.address)
 }
 
+// sdk is a request of a mobile SDK. An id is not sent by those of others; the
+// ledger needs one.
+func (t *traffic) sdk(p *persona, path, body string) string {
+	return fmt.Sprintf("POST /api/sdk/v1/%s HTTP/1.1\r\nUser-Agent: Dart/3.5 (dart:io)\r\nContent-Type: application/json\r\nAccept-Encoding: gzip\r\nContent-Length: %d\r\n"+
+		"Authorization: Token %s\r\nX-User-Key: %s\r\nIdempotency-Key: %s\r\nHost: collect.shop.example\r\nX-Forwarded-For: %s\r\n\r\n%s",
+		path, len(body), t.markWriteKey(), markKey, markID, p.address, body)
+}
+
+// sdkPing is what an app sends at each start. Each device has a push token.
+func (t *traffic) sdkPing(p *persona) string {
+	user := ""
+	if p.known {
+		user = `,"user_id":"` + markUser + `"`
+	}
+	return t.sdk(p, "ping/", fmt.Sprintf(`{"customer":{"userKey":"","device":1%s},"device":{"lib_version":"0.0.5","os_type":"Android","version":"14","sdk":"34",`+
+		`"device":"shiba","model":"Pixel 8","manufacturer":"Google","fcm_key":"%s","is_root":false}}`, user, markAnon))
+}
+
+// sdkEvent is a page as a screen, and all else as an event.
+func (t *traffic) sdkEvent(p *persona, a action) string {
+	switch {
+	case a.kind == "page":
+		return t.sdk(p, "screen_event/", fmt.Sprintf(`{"data":{"event":"opened","screen_name":"%s"},"event":"ScreenEvent"}`, a.title))
+	case a.kind == "product":
+		return t.sdk(p, "event/", fmt.Sprintf(`{"event":"product","timestamp":"%s","event_type":"%s","data":%s}`, markMoment, a.name, a.properties))
+	case a.name == "":
+		return t.sdk(p, "event/", `{"event":"logout","logout":true}`)
+	}
+	return t.sdk(p, "event/", fmt.Sprintf(`{"event":"%s","timestamp":"%s","data":%s}`, a.name, markMoment, a.properties))
+}
+
 // segment is an event as Segment's library for Node sends it in a batch.
 func segment(p *persona, a action) string {
 	kind, rest := "track", ""
@@ -233,7 +270,7 @@ func (t *traffic) choose(d door, h hit) *piece {
 // appendRequest appends a whole request with the given hits, of which the
 // first event is e and the others follow in sequence. now is in UTC.
 func (t *traffic) appendRequest(dst []byte, d door, hits []hit, e event, now time.Time) []byte {
-	if d == doorHit || d == doorPixel || d == doorOpen {
+	if d != doorArray && d != doorBatch {
 		return t.appendPiece(dst, t.choose(d, hits[0]), hits[0], e, now)
 	}
 	open, end := "[", "]"

@@ -19,6 +19,7 @@ type scenario struct {
 	connections int     // 0: as the flag says
 	compare     bool    // in turn with the bare server
 	target      float64 // of the ratio to it; 0: none
+	ofHits      float64 // target of the ratio to native hits, measured in turn as well; 0: none
 	rateTarget  float64 // events per second
 }
 
@@ -27,6 +28,7 @@ const (
 	batchEvents      = 100
 	batchConnections = 64 // more would only wait: 64 × 100 events are under way
 	ratioTarget      = 0.45
+	ofHitsTarget     = 0.5
 	batchTarget      = 30_000
 	rssTarget        = 512 << 20
 	rssIdleTarget    = 64 << 20
@@ -40,7 +42,9 @@ var scenarios = []scenario{
 	{name: "returning", title: "JSON hits, all visitors known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, compare: true, target: ratioTarget},
 	{name: "model", title: "JSON hits, the model's mix", apps: 1, door: doorHit, batch: 1, compare: true, target: ratioTarget},
 	{name: "apps", title: "JSON hits, 1,000 apps with limits", apps: 1000, door: doorHit, batch: 1, compare: true, target: ratioTarget},
-	{name: "pixel", title: "pixels", apps: 1, door: doorPixel, batch: 1, compare: true},
+	{name: "pixel", title: "pixels", apps: 1, door: doorPixel, batch: 1, compare: true, ofHits: ofHitsTarget},
+	{name: "ping", title: "SDK pings", apps: 1, door: doorPing, batch: 1, compare: true, ofHits: ofHitsTarget},
+	{name: "sdk", title: "SDK events", apps: 1, door: doorSDK, batch: 1, compare: true, ofHits: ofHitsTarget},
 	{name: "batch", title: "Segment batches of 100", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, rateTarget: batchTarget},
 }
 
@@ -56,6 +60,7 @@ type outcomeRow struct {
 	ratio                             float64 // median of the rounds; 0: not compared
 	bareRate                          float64
 	front                             float64       // ratio of the front alone, without a store
+	toHits                            float64       // median of the ratios to native hits; 0: not compared
 	cpu                               time.Duration // of the server, over all its rounds
 	rssIdle, rssAfter, rssPeak        int64
 	rssSlope                          float64 // bytes a minute, over the second half
@@ -84,7 +89,7 @@ func (b *bench) run(s scenario) (row *outcomeRow, err error) {
 	row.rssIdle, _ = server.memory()
 
 	salt := rand.Uint64()
-	t := newTraffic(salt, server.keys, s.door, s.introduceDoor())
+	t := newTraffic(salt, server.keys, s.door, s.introduceDoor(), doorHit)
 	streams := make([]*stream, b.connections)
 	for i := range streams {
 		streams[i] = newStream(i, salt, s.apps, population/b.connections)
@@ -158,7 +163,7 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 		l.duration /= roundsOfRun
 	}
 	var total *result
-	var ratios, fronts, bares []float64
+	var ratios, fronts, bares, toHits []float64
 	var memory *sampler
 	if s.name == growth.name {
 		memory = sample(server.process)
@@ -178,6 +183,16 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 				fronts = append(fronts, front/bareRate)
 			}
 		}
+		hits := 0.0
+		if s.ofHits > 0 {
+			native := l
+			native.door = doorHit
+			got, err := native.run(t, streams, book)
+			if err != nil {
+				return err
+			}
+			hits = got.perSecond()
+		}
 		before := server.cpu()
 		got, err := l.run(t, streams, book)
 		if err != nil {
@@ -187,8 +202,12 @@ func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, 
 		if s.compare {
 			ratios, bares = append(ratios, got.perSecond()/bareRate), append(bares, bareRate)
 		}
+		if s.ofHits > 0 {
+			toHits = append(toHits, got.perSecond()/hits)
+		}
 		total = total.plus(got)
 	}
+	row.toHits = median(toHits)
 	row.rssSlope = memory.slope()
 	row.events, row.requests, row.refused, row.errors = total.events, total.requests, total.refusedRequests, total.errors
 	row.rate, row.p50, row.p99, row.problem = total.perSecond(), total.percentile(50), total.percentile(99), total.problem

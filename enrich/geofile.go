@@ -144,6 +144,26 @@ func (g *geo) load() (*places, error) {
 	return p, nil
 }
 
+// GeoIPFile says what a GeoIP database is.
+type GeoIPFile struct {
+	Type  string // as its maker calls it, such as DBIP-City-Lite
+	Built time.Time
+}
+
+// VerifyGeoIP returns an error for a file that New would not use: one that is no
+// MMDB file, or has no places.
+func VerifyGeoIP(path string) (GeoIPFile, error) {
+	r, err := maxminddb.Open(path)
+	if err != nil {
+		return GeoIPFile{}, err
+	}
+	defer r.Close()
+	if err := new(places).add(r); err != nil {
+		return GeoIPFile{}, err
+	}
+	return GeoIPFile{Type: r.Metadata.DatabaseType, Built: r.Metadata.BuildTime()}, nil
+}
+
 // geoFiles lists the files that a GeoIPPath names.
 func geoFiles(path string) ([]string, error) {
 	var names []string

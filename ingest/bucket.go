@@ -22,12 +22,19 @@ type bucket struct {
 	limiter   *rate.Limiter
 }
 
-// take asks for n events. If they are too many it returns how long to wait
-// and takes nothing.
-func (b *buckets) take(app *spoor.App, n int, now time.Time) time.Duration {
+// drain takes n events that come in any case, or as many as there are left: a
+// debt would keep the app's other senders out for as long as this one floods.
+func (b *buckets) drain(app *spoor.App, n int, now time.Time) {
+	if limiter := b.limiter(app); limiter != nil {
+		limiter.AllowN(now, min(n, max(0, int(limiter.TokensAt(now)))))
+	}
+}
+
+// limiter is the app's; nil if it has no limit.
+func (b *buckets) limiter(app *spoor.App) *rate.Limiter {
 	perMinute := app.Settings.EventsPerMinute
 	if perMinute <= 0 {
-		return 0
+		return nil
 	}
 	v, ok := b.byApp.Load(app.ID)
 	if !ok || v.(*bucket).perMinute != perMinute { // new, or the setting has changed
@@ -35,8 +42,14 @@ func (b *buckets) take(app *spoor.App, n int, now time.Time) time.Duration {
 		v = &bucket{perMinute, rate.NewLimiter(rate.Limit(float64(perMinute)/60), burst)}
 		b.byApp.Store(app.ID, v)
 	}
-	limiter := v.(*bucket).limiter
-	if limiter.AllowN(now, n) { // nearly always, and it allocates nothing
+	return v.(*bucket).limiter
+}
+
+// take asks for n events. If they are too many it returns how long to wait
+// and takes nothing.
+func (b *buckets) take(app *spoor.App, n int, now time.Time) time.Duration {
+	limiter := b.limiter(app)
+	if limiter == nil || limiter.AllowN(now, n) { // nearly always, and it allocates nothing
 		return 0
 	}
 	r := limiter.ReserveN(now, n)

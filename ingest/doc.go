@@ -5,7 +5,7 @@
 // Make a Server with New, hand it a listener with Serve, end it with Shutdown.
 // The way of a request: gate.go refuses ambiguous HTTP, route.go finds the
 // protocol, body.go reads within limits, envelope.go finds the events, a
-// decoder (native.go, segment.go, pixel.go) makes each a Hit, policy.go permits
+// decoder (native.go, segment.go, pixel.go, sdk.go) makes each a Hit, policy.go permits
 // it, intake.go writes them and replies. refusal.go holds every refusal. A new protocol is a file
 // with a decoder and its lines in route.go.
 //
@@ -33,6 +33,33 @@
 //	consent     {analytics, marketing, geolocation}: true, false, "granted", "denied"
 //	properties  of the hit: any object; attributes (or traits) of the profile
 //	ip, user_agent  of the visitor, where the app trusts its senders
+//
+// # Mobile SDK
+//
+// The paths below /api/sdk/v1/ take one object each, with Authorization: Token
+// and the write key, and the user's key as X-User-Key:
+//
+//	ping              {customer: {user_id, email, … own attributes}, device: {os_type,
+//	                  version, model, fcm_key, language, timezone, … kept as properties}}
+//	event             {event, timestamp, data}
+//	product_event     {event_type, timestamp, data}; also as event with event: "product"
+//	screen_event      {timestamp, data: {event: "opened", screen_name, …}}
+//	push-notification/ID/ACTION, in-app-message/ID/ACTION
+//	                  {url}; ACTION is clicked, displayed or dismissed
+//	delete-fcm-token  {fcm_key}
+//	batch             {sent_at, customer, device, consent, events: [{id, path, … as above}]}
+//
+// Any of them may have consent, and all but a batch the header Idempotency-Key
+// with an id of the event. All is optional but an event's name and the
+// token of delete-fcm-token. A batch and its answer:
+//
+//	{"sent_at": "2026-11-22T10:05:00Z", "customer": {"user_id": "u1"},
+//	 "device": {"os_type": "Android", "version": "14"},
+//	 "events": [{"id": "a1", "event": "Opened menu", "timestamp": "2026-11-22T10:04:10Z"},
+//	            {"id": "a2", "path": "screen_event", "data": {"screen_name": "Cart"}}]}
+//
+//	{"user": {"key": "8uh7fp9wmj5l"}, "ping": {"status": "stored"},
+//	 "results": [{"status": "stored", "id": "a1"}, {"status": "stored", "id": "a2"}]}
 //
 // # Caveats
 //

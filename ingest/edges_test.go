@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"fmt"
 	"io"
 	"net"
@@ -208,15 +209,46 @@ func TestConnectionLimits(t *testing.T) {
 	}
 }
 
+// Goal: at the limit a new connection gets the room of one that waits for a
+// next request, and none of one that has a request under way or was used just now.
 func TestConnectionsMax(t *testing.T) {
-	b := start(t, func(o *Options) { o.ConnectionsMax = 1 })
-	c := dial(t, b.addr)
-	if got := exchange(t, c, "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"); fmt.Sprint(got) != "[200]" {
-		t.Fatal(got)
+	entered, leave := make(chan bool), make(chan bool)
+	b := start(t, func(o *Options) { o.ConnectionsMax = 2 })
+	b.sink.fail = func([]spoor.Hit) error { entered <- true; <-leave; return nil }
+	answered := func(what string, c net.Conn) {
+		t.Helper()
+		res, err := http.ReadResponse(bufio.NewReader(c), nil)
+		if err != nil || res.StatusCode != 200 {
+			t.Fatalf("%s: %v %v", what, res, err)
+		}
+		if _, err := io.Copy(io.Discard, res.Body); err != nil {
+			t.Fatal(err)
+		}
 	}
+	const get = "GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
+	busy := dial(t, b.addr)
+	fmt.Fprint(busy, get)
+	answered("the busy one, when it was not", busy)
+	fmt.Fprint(busy, "GET /pixel.gif?k=k1 HTTP/1.1\r\nHost: a\r\n\r\n")
+	<-entered
+	idle := dial(t, b.addr)
+	fmt.Fprint(idle, get)
+	answered("the first", idle)
 	text, _ := io.ReadAll(dial(t, b.addr))
 	if !strings.Contains(string(text), "too_many_connections") {
-		t.Fatalf("%q", text)
+		t.Fatalf("a connection used just now made room: %q", text)
+	}
+	time.Sleep(idleMin + 50*time.Millisecond)
+	next := dial(t, b.addr)
+	fmt.Fprint(next, get)
+	answered("the one that needs room", next)
+	if rest, err := io.ReadAll(idle); len(rest) > 0 || err != nil {
+		t.Errorf("the idle connection goes on: %q %v", rest, err)
+	}
+	close(leave)
+	answered("the busy one", busy)
+	if st := b.Stats(); st.MadeRoom != 1 || st.Connections != 2 || st.Refusals[reasonConnections] != 1 {
+		t.Errorf("%+v", st)
 	}
 }
 
@@ -445,7 +477,8 @@ func TestKeys(t *testing.T) {
 	f("k1", "authorization", "bearer k1")
 	f("k1", "X-Write-Key", "k1:")
 	f("query", "Authorization", "Basic !!!")
-	f("query", "Authorization", "Token x")
+	f("k1", "Authorization", "Token k1") // of mobile SDKs
+	f("query", "Authorization", "Digest x")
 	f("query", "X-Write-Key", strings.Repeat("x", 600))
 }
 

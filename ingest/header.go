@@ -9,6 +9,9 @@ var (
 	headerAuthorization = []byte("Authorization")
 	headerKey           = []byte("X-Write-Key")
 	headerOrigin        = []byte("Origin")
+	headerUserKey       = []byte("X-User-Key")
+	headerUserKeyOld    = []byte("User-Key")
+	headerIdempotency   = []byte("Idempotency-Key")
 
 	headerBrands          = []byte("Sec-Ch-Ua")
 	headerFullBrands      = []byte("Sec-Ch-Ua-Full-Version-List")

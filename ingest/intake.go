@@ -21,6 +21,7 @@ type request struct {
 	app        *spoor.App
 	key        string
 	keyInEvent bool // the key came from the first event; the others must agree
+	unrefused  bool // the client throws away what is refused for its rate: count it, and take it
 	began      time.Time
 	now        int64  // the same in Unix milliseconds
 	origin     []byte // of the page, in the request's memory; empty: none
@@ -39,10 +40,11 @@ type request struct {
 	hits    []spoor.Hit
 	results []result
 	base    segmentContext // decoded envelope.context
-	junk    int            // ids that identify nobody
-	cut     int            // texts that were cut
-	unread  int            // attributes that did not convert
-	head    []byte         // text of headers, see senders
+	sdk     sdkRequest
+	junk    int    // ids that identify nobody
+	cut     int    // texts that were cut
+	unread  int    // attributes that did not convert
+	head    []byte // text of headers, see senders
 	out     []byte
 }
 
@@ -167,6 +169,10 @@ func (s *Server) mayTake(rq *request, events int) spoor.Reason {
 	if rq.app.Closed {
 		return spoor.ReasonClosed
 	}
+	if rq.unrefused {
+		s.buckets.drain(rq.app, events, s.opts.Now())
+		return ""
+	}
 	if wait := s.buckets.take(rq.app, events, s.opts.Now()); wait > 0 {
 		seconds := max(1, int(math.Ceil(wait.Seconds())))
 		rq.ctx.Response.Header.Set("Retry-After", strconv.Itoa(seconds))
@@ -260,7 +266,7 @@ func (rq *request) complete(h *spoor.Hit, raw string) (f flaw) {
 	rq.dropText(&h.Resolution, shortBytesMax)
 	rq.dropText(&h.Language, shortBytesMax)
 	rq.dropText(&h.TimeZone, shortBytesMax)
-	if h.ID == "" && h.Time != 0 {
+	if h.ID == "" && h.Time != 0 && h.Digest == [16]byte{} {
 		h.Digest = digest(h.App, raw)
 	}
 	return f

@@ -22,7 +22,7 @@ func headKey(ctx *fasthttp.RequestCtx) string {
 			if k := basicUser(string(rest)); k != "" {
 				return k
 			}
-		case bytes.EqualFold(scheme, []byte("Bearer")) && len(rest) > 0:
+		case len(rest) > 0 && (bytes.EqualFold(scheme, []byte("Bearer")) || bytes.EqualFold(scheme, []byte("Token"))):
 			return trimKey(string(rest))
 		}
 	}

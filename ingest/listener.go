@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
 )
 
 // connections counts what is open, in total and by address. Connections of a
@@ -47,8 +48,26 @@ func (c *connections) open() int {
 	return len(c.all)
 }
 
-// add takes a connection in, or says why not.
+// Of so many connections the one that is idle for the longest time, and at
+// least for so long, makes room for a new one.
+const (
+	idleLooked = 128
+	idleMin    = 100 * time.Millisecond
+)
+
+// add takes a connection in, or says why not. Where there is no room, it takes
+// that of a connection that waits for a next request: browsers and mail programs
+// keep many open that they use once, and open a new one when they need it.
 func (c *connections) add(n *conn) spoor.Reason {
+	c.mu.Lock()
+	full := len(c.all) >= c.totals
+	c.mu.Unlock()
+	if full {
+		if idle := c.longestIdle(time.Now()); idle != nil {
+			_ = idle.Close() // takes the lock
+			n.s.counters.madeRoom.Add(1)
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if len(c.all) >= c.totals {
@@ -62,6 +81,21 @@ func (c *connections) add(n *conn) spoor.Reason {
 	}
 	c.all[n] = struct{}{}
 	return ""
+}
+
+func (c *connections) longestIdle(now time.Time) (longest *conn) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	looked, since := 0, now.Add(-idleMin).UnixNano()
+	for n := range c.all { // in no order
+		if at := n.idleSince.Load(); at != 0 && at < since {
+			longest, since = n, at
+		}
+		if looked++; looked == idleLooked {
+			break
+		}
+	}
+	return longest
 }
 
 func (c *connections) remove(n *conn) {
@@ -170,9 +204,26 @@ type conn struct {
 	spoke   atomic.Bool
 	closed  atomic.Bool
 
+	idleSince atomic.Int64 // Unix ns since when it waits for a next request; 0: it does not
+
 	// Of the goroutine that serves the connection; no other one reads.
 	readUntil time.Time
 	unset     bool // readUntil is not yet the socket's
+}
+
+// noteState is fasthttp's hook: it tells between which requests a connection is.
+func noteState(c net.Conn, state fasthttp.ConnState) {
+	n, ok := c.(*conn)
+	if s, sealed := c.(*secured); sealed {
+		n, ok = s.plain, true
+	}
+	switch {
+	case !ok:
+	case state == fasthttp.StateIdle:
+		n.idleSince.Store(time.Now().UnixNano())
+	case state == fasthttp.StateActive:
+		n.idleSince.Store(0)
+	}
 }
 
 // SetReadDeadline leaves the work to Read. fasthttp sets two deadlines for each

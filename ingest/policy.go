@@ -139,7 +139,7 @@ func hasEmail(list []spoor.Attribute) bool {
 
 func (rq *request) dropAttributes(h *spoor.Hit) {
 	rq.unread += len(h.Attributes)
-	h.Attributes = nil
+	h.Attributes, h.MobileAdd = nil, ""
 }
 
 const (

@@ -28,6 +28,10 @@ var doorways = []struct {
 	{spoor.DoorPixel, true, false, false, func(t *testing.T, b *bench, n int, key, _ string, consent spoor.Choice, headers []string) {
 		b.send(t, "GET", fmt.Sprintf("/pixel.gif?k=k1&i=m%d&c=%s&a=%s", n, key, [...]string{"", "1", "0"}[consent]), "", headers...)
 	}},
+	{spoor.DoorSDK, true, false, false, func(t *testing.T, b *bench, n int, key, _ string, consent spoor.Choice, headers []string) {
+		body := fmt.Sprintf(`{"events":[{"id":"m%d","event":"e"}],"consent":{%s}}`, n, choiceJSON("analytics", consent))
+		b.send(t, "POST", "/api/sdk/v1/batch/?k=k1", body, append(headers, "X-User-Key", key)...)
+	}},
 	{spoor.DoorClick, true, false, false, func(t *testing.T, b *bench, n int, key, _ string, consent spoor.Choice, headers []string) {
 		link := spoor.Link{Key: "k1", Target: fmt.Sprintf("https://shop.example/%d", n), Profile: key, Expires: noon.Unix() + 60}
 		a := b.send(t, "GET", link.Path("secret")+"&a="+[...]string{"", "1", "0"}[consent], "", headers...)
@@ -68,7 +72,7 @@ func TestPrivacyMatrix(t *testing.T) {
 		gpc, dnt bool
 	}{{nil, false, false}, {[]string{"Sec-GPC", "1"}, true, false}, {[]string{"DNT", "1"}, false, true}, {[]string{"Sec-GPC", "0", "DNT", "null"}, false, false}}
 	for _, way := range doorways {
-		own := way.door == spoor.DoorWidget || way.door == spoor.DoorPixel || way.door == spoor.DoorClick
+		own := way.door == spoor.DoorWidget || way.door == spoor.DoorPixel || way.door == spoor.DoorClick || way.door == spoor.DoorSDK
 		for _, mode := range []string{"cookieless", "exempt", "consent"} {
 			for _, policy := range []string{"ignore", "cookieless", "drop"} {
 				for _, children := range []bool{false, true} {
@@ -84,7 +88,7 @@ func TestPrivacyMatrix(t *testing.T) {
 									user = "ada"
 								}
 								// Only one of the two policies matters for a signal.
-								set.Mode, set.GPC, set.DNT, set.Children = mode, policy, policy, children
+								set.Mode, set.SDKMode, set.GPC, set.DNT, set.Children = mode, mode, policy, policy, children
 								before := len(b.sink.all())
 								way.send(t, b, n, key, user, consent, signal.headers)
 								hits := b.sink.all()[before:]

@@ -116,23 +116,28 @@ func appendResults(b []byte, results []result) []byte {
 		if i > 0 {
 			b = append(b, ',')
 		}
-		b = append(b, `{"status":"`...)
-		b = append(b, r.outcome.String()...)
-		b = append(b, '"')
-		if r.outcome == spoor.Refused {
-			b = append(b, `,"reason":"`...)
-			b = append(b, r.flaw.reason...)
-			b = append(b, '"')
-			if r.flaw.field != "" {
-				b = append(b, `,"field":"`...)
-				b = append(b, r.flaw.field...)
-				b = append(b, '"')
-			}
-		}
-		b = appendID(b, r.id)
-		b = append(b, '}')
+		b = append(b, '{')
+		b = append(appendResult(b, r), '}')
 	}
 	return append(b, "]}"...)
+}
+
+// appendResult appends the members that tell what became of one event.
+func appendResult(b []byte, r *result) []byte {
+	b = append(b, `"status":"`...)
+	b = append(b, r.outcome.String()...)
+	b = append(b, '"')
+	if r.outcome == spoor.Refused {
+		b = append(b, `,"reason":"`...)
+		b = append(b, r.flaw.reason...)
+		b = append(b, '"')
+		if r.flaw.field != "" {
+			b = append(b, `,"field":"`...)
+			b = append(b, r.flaw.field...)
+			b = append(b, '"')
+		}
+	}
+	return appendID(b, r.id)
 }
 
 // appendID repeats the id of an event to its sender; ids come from valid JSON.

@@ -46,6 +46,13 @@ var routes = func() map[string]route {
 	segment(spoor.KindAlias, "/v1/alias", "/v1/a")
 	segment(spoor.KindGroup, "/v1/group", "/v1/g")
 	segment(spoor.KindNone, "/v1/batch", "/v1/b") // each event names its type
+	for path, form := range sdkForms {
+		methods := "POST, OPTIONS"
+		if form == sdkToken {
+			methods = "DELETE, POST, OPTIONS"
+		}
+		m[sdkPrefix+path] = route{methods, true, (*Server).serveSDK}
+	}
 	return m
 }()
 
@@ -53,6 +60,9 @@ var routes = func() map[string]route {
 func (s *Server) route(ctx *fasthttp.RequestCtx, client netip.Addr) {
 	path := bytes.TrimSuffix(ctx.Path(), []byte{'/'})
 	r, ok := routes[string(path)]
+	if !ok {
+		r, ok = noticeRoute(path)
+	}
 	switch page := s.opts.Pages[string(path)]; {
 	case page != nil:
 		page(ctx)
@@ -88,7 +98,7 @@ func allows(methods string, m []byte) bool {
 
 func (s *Server) serveRoot(rq *request) {
 	rq.ctx.SetContentType("text/plain; charset=utf-8")
-	rq.ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch.\n")
+	rq.ctx.SetBodyString("This port takes hits in: POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch, /api/sdk/v1/ping/, event/, batch/.\n")
 }
 
 func (s *Server) serveHealth(rq *request) {

@@ -69,6 +69,7 @@ func (s *Server) newHTTP(serve func(*fasthttp.RequestCtx, netip.Addr)) *fasthttp
 	return &fasthttp.Server{
 		Handler:                      func(ctx *fasthttp.RequestCtx) { s.handle(ctx, serve) },
 		ErrorHandler:                 s.handleError,
+		ConnState:                    noteState,
 		Concurrency:                  o.ConnectionsMax + 1024, // ours is the limit; a worker outlives its connection a little
 		ReadBufferSize:               o.HeaderBytesMax,
 		MaxRequestBodySize:           o.BodyBytesMax,

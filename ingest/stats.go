@@ -14,6 +14,7 @@ type Stats struct {
 	Connections      int    // gauge: open now
 	Handshakes       uint64 // of TLS
 	HandshakesFailed uint64 // given up by either side, or out of time
+	MadeRoom         uint64 // idle connections that were closed for new ones, at the limit
 	InFlight         int64  // gauge: bytes of bodies being worked on
 	Hits             map[spoor.Outcome]uint64
 	HitsRefused      map[spoor.Reason]uint64 // single events, of any request
@@ -29,6 +30,7 @@ type counters struct {
 	inFlight                  atomic.Int64
 
 	handshakes, handshakesFailed atomic.Uint64
+	madeRoom                     atomic.Uint64
 
 	outcomes             [spoor.Accepted + 1]atomic.Uint64
 	hitsRefused, refused []atomic.Uint64 // by index in refusals
@@ -59,6 +61,7 @@ func (s *Server) Stats() Stats {
 		Connections:      s.conns.open(),
 		InFlight:         c.inFlight.Load(),
 		Handshakes:       c.handshakes.Load(),
+		MadeRoom:         c.madeRoom.Load(),
 		HandshakesFailed: c.handshakesFailed.Load(),
 		Hits:             make(map[spoor.Outcome]uint64),
 		HitsRefused:      make(map[spoor.Reason]uint64),

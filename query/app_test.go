@@ -402,12 +402,15 @@ func TestAppSessionsAreBounded(t *testing.T) {
 	if !a.open(other) {
 		t.Error("one token pushed out the session of another")
 	}
-	var table sessions
-	for i := range sessionsMax + 10 {
-		table.open(1, fmt.Sprint(i), testNow.Add(time.Duration(i)))
+	table := sessions{byID: map[[32]byte]*session{}}
+	for i := range sessionsMax {
+		table.byID[[32]byte{byte(i), byte(i >> 8)}] = &session{app: 1, hash: fmt.Sprint(i), begun: testNow, used: testNow.Add(time.Duration(i))}
 	}
-	if n := table.count(); n != sessionsMax {
-		t.Errorf("%d sessions are kept", n)
+	for i := range 10 {
+		table.open(1, "new", testNow.Add(time.Minute))
+		if n := table.count(); n != sessionsMax || table.byID[[32]byte{byte(i)}] != nil || table.byID[[32]byte{byte(i + 1)}] == nil {
+			t.Fatalf("after %d more logins than fit, %d sessions are kept, or others than the newest", i+1, n)
+		}
 	}
 	table.open(1, "later", testNow.Add(sessionIdle+time.Hour))
 	if n := table.count(); n != 1 {

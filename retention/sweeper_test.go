@@ -186,6 +186,19 @@ func TestWhatKeeps(t *testing.T) {
 			}
 		})
 	}
+	t.Run("token of a hit", func(t *testing.T) {
+		w := newWorld(t, "UTC", start)
+		n := w.hit("cookie", func(h *spoor.Hit) { h.Kind, h.MobileAdd = spoor.KindPing, "token" })
+		w.at(start.AddDate(0, 0, 62))
+		if w.sweep(); !w.lives(n) {
+			t.Fatal("swept although it has a push token")
+		}
+		w.hit("cookie", func(h *spoor.Hit) { h.Kind, h.MobileDrop = spoor.KindPing, "token" })
+		w.at(start.AddDate(0, 0, 124))
+		if w.sweep(); w.lives(n) {
+			t.Error("kept without the token")
+		}
+	})
 	t.Run("former numbers", func(t *testing.T) {
 		w := newWorld(t, "UTC", start)
 		former := w.hit("cookie")

@@ -137,6 +137,7 @@ func (g *group) change(p *pending, e *spoor.Edit) error {
 			return err
 		}
 	}
+	p.facts.token = hash{}
 	for _, m := range e.MobileAdd {
 		p.add.put(spoor.LookupMobile, m, true, at)
 	}

@@ -289,6 +289,7 @@ func (g *group) barred(a *appState, h *spoor.Hit) (spoor.Reason, error) {
 	if strings.Contains(h.UserID, "@") { // some sites use the address as their id
 		names = append(names, name{spoor.LookupEmail, h.UserID})
 	}
+	names = append(names, name{spoor.LookupMobile, h.MobileAdd})
 	for i := range h.Attributes {
 		switch at := &h.Attributes[i]; at.Name {
 		case spoor.AttrEmail:

@@ -63,7 +63,8 @@ type profile struct {
 	contacts              bool // any of the five
 	rights                spoor.Rights
 	visitStart, visitLast int64
-	keys                  int // cookies and devices that lead here
+	keys                  int  // cookies and devices that lead here
+	token                 hash // of a push token that it is known to have; zero: not looked
 
 	around    around
 	described described

@@ -9,8 +9,10 @@ import (
 )
 
 const (
-	keysMax   = 200  // cookies and devices that lead to one profile
-	formerMax = 1000 // profiles merged into one
+	keysMax    = 200  // cookies and devices that lead to one profile
+	formerMax  = 1000 // profiles merged into one
+	mobileMax  = 20   // push tokens of one profile; the oldest makes room
+	mobileEver = 500  // push tokens that one profile ever had; after that no new one is taken
 )
 
 const identNumber protowire.Number = 1
@@ -46,6 +48,8 @@ func (g *group) resolve(a *appState, h *spoor.Hit) (*pending, error) {
 	switch {
 	case id == "" && h.Key == "":
 		return nil, nil
+	case cur == nil && person == nil && h.MobileDrop != "":
+		return nil, nil // nobody has it, and nobody is made for its removal
 	case id == "" && cur == nil:
 		cur = g.create(a, h.Received, h.Door)
 		return cur, g.link(cur, h.Key, h)
@@ -400,6 +404,7 @@ func (g *group) absorb(p, q *pending) error {
 	p.facts.lookAround(ours)
 	g.reindex(a, p.n, &before, ours)
 	p.facts.email = ours.text(spoor.AttrEmail) != ""
+	p.facts.token = hash{}
 	return g.noteContacts(p)
 }
 

@@ -182,7 +182,10 @@ func (g *group) credit(p *pending, h *spoor.Hit, id hash) error {
 		return err
 	}
 	at := stamp{time: h.Time, tie: tieOf(id), source: h.Door}
-	return g.apply(p, h.Attributes, at, h.Received)
+	if err := g.apply(p, h.Attributes, at, h.Received); err != nil {
+		return err
+	}
+	return g.carry(p, h)
 }
 
 // countsOf is what one hit adds to every row it belongs to.

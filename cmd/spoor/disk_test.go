@@ -30,7 +30,7 @@ const (
 // test starts itself again in a mount namespace of its own.
 func TestFullDisk(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
-		inNamespace(t)
+		inNamespace(t, 0)
 		return
 	}
 	binary = os.Getenv(binaryVariable)
@@ -84,14 +84,15 @@ func TestFullDisk(t *testing.T) {
 	checkStore(t, data)
 }
 
-// inNamespace runs this test again where it may mount.
-func inNamespace(t *testing.T) {
+// inNamespace runs this test again where it may mount, with more namespaces of
+// its own as clone's flags name them.
+func inNamespace(t *testing.T, more uintptr) {
 	t.Helper()
 	cmd := exec.Command(os.Args[0], "-test.run", "^"+t.Name()+"$", "-test.v", "-test.timeout", "5m")
 	cmd.Env = append(os.Environ(), insideVariable+"=1", binaryVariable+"="+binary)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Pdeathsig: syscall.SIGKILL}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Unshareflags: syscall.CLONE_NEWNS, Cloneflags: more, Pdeathsig: syscall.SIGKILL}
 	if uid := os.Getuid(); uid != 0 {
-		cmd.SysProcAttr.Cloneflags = syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
 		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
 		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
 	}

@@ -17,6 +17,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -247,5 +248,25 @@ func TestAppIsOff(t *testing.T) {
 		if r := s.send("GET", s.collector+path, ""); r.status != http.StatusNotFound || r.header.Get("X-Spoor-Refused") != "not_found" {
 			t.Errorf("%s: %d %s", path, r.status, r.body)
 		}
+	}
+}
+
+// Goal: who may not use a port below 1024 is told how to be allowed.
+// Method: a network of its own, where that is as by default, and a process
+// without the privilege.
+func TestPrivilegedPort(t *testing.T) {
+	cmd := exec.Command("setpriv", "--bounding-set=-net_bind_service", "--inh-caps=-net_bind_service",
+		binary, "serve", "--data", folder(t), "--listen", ":443", "--admin", "127.0.0.1:0")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNET, Pdeathsig: syscall.SIGKILL}
+	if uid := os.Getuid(); uid != 0 {
+		cmd.SysProcAttr.Cloneflags |= syscall.CLONE_NEWUSER
+		cmd.SysProcAttr.UidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: uid, Size: 1}}
+		cmd.SysProcAttr.GidMappings = []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}}
+	}
+	stop := time.AfterFunc(startMax, func() { cmd.Process.Kill() })
+	defer stop.Stop()
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "setcap cap_net_bind_service=+ep") || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("%v\n%s", err, out)
 	}
 }

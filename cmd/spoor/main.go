@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"log/slog"
 	"os"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"time"
@@ -34,6 +35,8 @@ Commands without "serve" talk to the running server through the unix socket in i
 type commandLine struct {
 	Serve      serveCommand      `cmd:"" help:"Run the collector and the read side."`
 	App        appCommand        `cmd:"" help:"Make and change apps: keys, tokens, settings."`
+	Init       initCommand       `cmd:"" help:"Set a server up: asks for host name and site, makes data directory, app, login and settings, prints the snippet for the pages."`
+	GeoIP      geoipCommand      `cmd:"" name:"geoip" help:"Fetch a GeoIP database."`
 	Partitions partitionsCommand `cmd:"" help:"List what is stored: app, day, hits, profiles, bytes, sealed or open."`
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
 	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
@@ -94,7 +97,7 @@ type limitFlags struct {
 	IdleTimeout              time.Duration `help:"Between two requests of a connection. [${default}]" default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
 	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
 	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: a quarter of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
-	MemoryBytes              int64         `help:"What the garbage collector aims to stay below, the cache and the write buffers of the store included. [${default}]" default:"419430400" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
+	MemoryBytes              int64         `help:"What the garbage collector aims to stay below, the cache and the write buffers of the store included. 0: 400 MiB, or half of the memory that the machine or the control group has if that is less. [${default}]" default:"0" env:"SPOOR_MEMORY_BYTES" placeholder:"N"`
 }
 
 // check refuses limits that would let nothing in; the packages would take a
@@ -105,7 +108,7 @@ func (l *limitFlags) check() error {
 		"events-max": int64(l.EventsMax), "event-bytes-max": int64(l.EventBytesMax), "json-depth-max": int64(l.JSONDepthMax),
 		"header-count-max": int64(l.HeaderCountMax), "header-bytes-max": int64(l.HeaderBytesMax), "connections-max": int64(l.ConnectionsMax),
 		"connections-per-address-max": int64(l.ConnectionsPerAddressMax), "read-timeout": int64(l.ReadTimeout), "write-timeout": int64(l.WriteTimeout),
-		"idle-timeout": int64(l.IdleTimeout), "queue-bytes-max": l.QueueBytesMax, "memory-bytes": l.MemoryBytes,
+		"idle-timeout": int64(l.IdleTimeout), "queue-bytes-max": l.QueueBytesMax,
 	} {
 		if n <= 0 {
 			return fmt.Errorf("cannot use --%s %d: want more than 0; leave it out for the default", name, n)
@@ -160,8 +163,14 @@ func newLog(level string) *slog.Logger {
 	return slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: l}))
 }
 
+// release is set by the linker in what make dist builds.
+var release string
+
 // version is what the build recorded.
 func version() string {
+	if release != "" {
+		return release + " " + runtime.Version()
+	}
 	info, ok := debug.ReadBuildInfo()
 	if !ok {
 		return "unknown"

@@ -143,6 +143,7 @@ func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
 	if m.keeper == nil {
 		return
 	}
+	count("connections_made_room_total", "Idle connections that were closed for new ones, at the limit.", float64(s.MadeRoom))
 	count("tls_handshakes_total", "TLS handshakes that were done.", float64(s.Handshakes))
 	count("tls_handshakes_failed_total", "TLS handshakes that failed, or were not done in time.", float64(s.HandshakesFailed))
 	k := m.keeper.Stats()

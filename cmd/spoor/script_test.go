@@ -1,8 +1,14 @@
 package main_test
 
 import (
+	"bytes"
+	"compress/gzip"
+	"encoding/pem"
 	"fmt"
+	"io"
 	"net"
+	"net/http"
+	"net/http/httptest"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -67,6 +73,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"curllines": scriptCurlLines,
 	"occupy":    scriptOccupy,
 	"oneline":   scriptOneLine,
+	"places":    scriptPlaces,
 }
 
 // scriptServe starts a server in the background: serve NAME flags. Its output
@@ -228,6 +235,56 @@ func scriptOccupy(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	ts.Defer(func() { l.Close() })
 	ts.Setenv("OCCUPIED", l.Addr().String())
+}
+
+// scriptPlaces serves GeoIP databases until the script ends, at PLACES, and at
+// SECURE by https with the certificate places.pem. It has last month's, not this
+// month's, things that are no database, and some that lead elsewhere.
+func scriptPlaces(ts *testscript.TestScript, neg bool, args []string) {
+	packed := packedPlaces(ts.ReadFile(filepath.Join(ts.Getenv("ROOT"), "enrich", "demo.mmdb")))
+	last := lastMonth().Format("/city-2006-01.mmdb.gz")
+	var clear string
+	handler := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch r.URL.Path {
+		case last, "/city.mmdb.gz":
+			w.Write(packed)
+		case "/elsewhere":
+			http.Redirect(w, r, "/city.mmdb.gz", http.StatusFound)
+		case "/insecure":
+			http.Redirect(w, r, clear+"/city.mmdb.gz", http.StatusFound)
+		case "/round":
+			http.Redirect(w, r, "/round", http.StatusFound)
+		case "/cut.mmdb.gz":
+			w.Write(packed[:len(packed)/2])
+		case "/page.html":
+			w.Write([]byte("<html>Please log in to this network.</html>"))
+		case "/empty":
+		default:
+			http.NotFound(w, r)
+		}
+	})
+	plain, secure := httptest.NewServer(handler), httptest.NewTLSServer(handler)
+	clear = plain.URL
+	ts.Defer(plain.Close)
+	ts.Defer(secure.Close)
+	ts.Check(os.WriteFile(ts.MkAbs("places.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
+	ts.Setenv("PLACES", plain.URL)
+	ts.Setenv("SECURE", secure.URL)
+}
+
+// packedPlaces is the embedded database, gzipped, with another name and another
+// city of the same lengths, so that the two can be told apart.
+func packedPlaces(demo string) []byte {
+	var b bytes.Buffer
+	w := gzip.NewWriter(&b)
+	io.WriteString(w, strings.NewReplacer("Warsaw", "Gdansk", "GeoIP2-City", "DBIP-City-L").Replace(demo))
+	w.Close()
+	return b.Bytes()
+}
+
+func lastMonth() time.Time {
+	now := time.Now().UTC()
+	return time.Date(now.Year(), now.Month()-1, 1, 0, 0, 0, 0, time.UTC)
 }
 
 // scriptOneLine checks that the last command's error is one line that begins

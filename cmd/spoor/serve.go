@@ -11,10 +11,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"runtime/debug"
 	"sync"
 	"syscall"
 	"time"
+
+	"github.com/coreos/go-systemd/v22/daemon"
 
 	"github.com/spoorhq/spoor"
 	"github.com/spoorhq/spoor/enrich"
@@ -48,12 +49,7 @@ func (c *serveCommand) Run() error {
 	if c.Clock != "" && !c.Demo {
 		return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
 	}
-	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(c.Limits.MemoryBytes)
-	}
-	if os.Getenv("GOGC") == "" { // the memory limit bounds the heap; collecting less often is cheaper below it
-		debug.SetGCPercent(200)
-	}
+	c.Limits.boundMemory(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Demo {
@@ -176,6 +172,7 @@ func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.
 	kept.Go(func() { notifier.Run(ctx) })
 	log.Info("serving", "collector", public.listener.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
 	c.greet(os.Stdout, st, public.scheme(), public.listener.Addr(), private.Addr())
+	tellSupervisor(daemon.SdNotifyReady, log)
 
 	<-ctx.Done()
 	cause := context.Cause(ctx)
@@ -183,6 +180,7 @@ func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.
 		cause = nil // a signal
 	}
 	log.Info("stopping: finishing what is in flight")
+	tellSupervisor(daemon.SdNotifyStopping, log)
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
@@ -190,6 +188,14 @@ func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.
 	err = errors.Join(cause, collector.Shutdown(drain), <-ended)
 	kept.Wait()
 	return err
+}
+
+// tellSupervisor tells systemd, if it is that which started us, how far we are:
+// what it starts after us finds us serving.
+func tellSupervisor(state string, log *slog.Logger) {
+	if _, err := daemon.SdNotify(false, state); err != nil {
+		log.Warn("cannot tell the supervisor, which may take us for hanging", "state", state, "error", err)
+	}
 }
 
 // network is a range of addresses as a flag gives it: 10.0.0.0/8, or one address.
