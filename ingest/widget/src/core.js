@@ -10,7 +10,7 @@
 
 const eventsMax = 100
 const eventCharsMax = 15e3
-const batchCharsMax = 16e3 // at most 48 kB: browsers stop keepalive requests and beacons at 64 KiB
+const batchCharsMax = 15e3 // at most 45 kB: browsers stop keepalive requests and beacons at 64 KiB
 
 const w = window
 const d = document
@@ -40,15 +40,10 @@ const quiet = (f) =>
 
 const on = (target, type, f) => target.addEventListener(type, quiet(f), true)
 
-let warn = (...what) => {
-  console.warn('spoor:', ...what)
-  warn = quiet
-}
-
 const cookie = (name) => ('; ' + d.cookie).split('; ' + name + '=')[1]?.split(';')[0]
 
 const setCookie = (name, value, days, domain = '') => {
-  d.cookie = name + '=' + value + ';path=/;samesite=lax;max-age=' + days * 86400 + (/^https/.test(l) ? ';secure' : '') + ';domain=' + domain
+  d.cookie = name + '=' + value + ';path=/;samesite=lax;max-age=' + days * 864e2 + ';domain=' + domain + (/^https/.test(l) ? ';secure' : '')
 }
 
 // A cookie that the collector has set may belong to any domain above this host.
@@ -62,15 +57,17 @@ const mint = () => [...crypto.getRandomValues(new Uint8Array(16))].map((b) => (b
 
 let mode // of the app; unknown until the first reply
 let choice = {} // consent by category; empty: nothing was said
-let off // ignored or destroyed
+let off // ignored, destroyed or refused
 let busy // a request is on its way
 let timer
 let fails = 0
 let count = 0
-let lost = 0 // events that found no room since the last one was taken
+let lost = 0 // events that were too large or found no room since the last one was taken
 let sent = [] // events that are on their way
 
-// core is what more.js works with as well.
+// core is what more.js works with as well. told_ says that the collector asked
+// for the wait, kept_ that the device may keep things, by a reply, now or when
+// the cookie came.
 const core = {
   conf_: conf,
   on_: on,
@@ -78,8 +75,6 @@ const core = {
   page_: mint(),
   queue_: [], // events without a verdict, oldest first
   until_: 0, // send nothing before this time
-  told_: 0, // the collector asked for the wait
-  kept_: '', // not empty: the device may keep things, by a reply, now or when the cookie came
 }
 
 // save and unsave are the work of more.js, which is loaded where the device
@@ -91,7 +86,7 @@ const add = (core.add_ = (event) => {
   const e = { id: core.page_ + '-' + ++count, time: Date.now(), url: place(), user_id: conf.user_id, ...event }
   if (lost) e.properties = { ...e.properties, spoor_dropped: lost }
   const text = JSON.stringify(e)
-  if (text.length > eventCharsMax) return warn('too large:', e.name)
+  if (text.length > eventCharsMax) return lost++
   lost = 0
   core.queue_.push(JSON.parse(text)) // the page may change its object later
   while (core.queue_[eventsMax]) lost += 1 + (core.queue_.shift().properties?.spoor_dropped || 0)
@@ -157,7 +152,11 @@ const send = (core.send_ = (last) => {
     .then(async (r) => {
       const wait = r.headers.get('Retry-After')
       if (wait || r.status > 501) return failed(wait)
-      if (!r.ok) return take(batch, warn('refused:', r.headers.get('X-Spoor-Refused') || r.status))
+      if (!r.ok) {
+        off = 1 // the next would be refused as well
+        console.warn('spoor:', await r.text())
+        return take(batch)
+      }
       const reply = await r.json()
       fails = 0
       mode = reply.mode
@@ -187,7 +186,7 @@ const send = (core.send_ = (last) => {
 // failed puts the next try off, ever longer, or as long as the collector asks.
 const failed = (seconds) => {
   core.told_ = +seconds
-  core.until_ = Date.now() + 1e3 * (core.told_ || Math.min(2 ** fails++, 60) * (1 + Math.random()))
+  core.until_ = Date.now() + 1e3 * (core.told_ || 2 ** Math.min(fails++, 6) * (1 + Math.random()))
   sent = []
   core.save_()
 }
@@ -218,7 +217,7 @@ let since // when the page was last visible, or 0
 let depth // percent that came into view
 
 const measure = () => {
-  depth = Math.max(depth, Math.min(100, Math.round((100 * (w.scrollY + w.innerHeight)) / d.documentElement.scrollHeight)))
+  depth = Math.max(depth, Math.min(100, Math.round((100 * (scrollY + innerHeight)) / d.documentElement.scrollHeight)))
 }
 
 // arrive and leave are for each time that a page is visible: the seconds of
@@ -268,7 +267,7 @@ const hide = (free) => {
 // consent takes what the visitor has said, by category, and keeps it.
 const consent = (said) => {
   for (const c of categories) if (said[c] === !!said[c]) choice[c] = said[c]
-  setCookie(choiceCookie, categories.map((c) => c[0] + (choice[c] == null ? '' : +choice[c])).join(''), 395)
+  setCookie(choiceCookie, categories.map((c) => +choice[c]).join('.'), 395)
   if (choice.analytics === false) forget()
   later()
 }
@@ -289,7 +288,7 @@ const sign = () => {
 }
 
 const userengage = (name, properties) => {
-  if (name == 'product_event') add({ type: 'product', name: properties.event_type, properties: { ...properties, event_type: undefined } })
+  if (name == 'product_event') add({ type: 'product', name: properties.event_type, properties })
   if (name.startsWith('event.')) add({ type: 'event', name: name.slice(6), properties })
 }
 
@@ -301,8 +300,8 @@ const common = {
 }
 
 const start = () => {
-  const said = cookie(choiceCookie)
-  for (const c of categories) choice[c] = [false, true][said?.split(c[0])[1]?.[0]]
+  const said = cookie(choiceCookie)?.split('.') || []
+  categories.map((c, i) => (choice[c] = [false, true][said[i]]))
   if (conf.consent) consent(conf.consent)
   if ((core.kept_ = cookie(keyCookie))) load()
   want = Object.keys(conf).some((k) => k != 'apiKey')
@@ -338,7 +337,7 @@ const main = () => {
     hide()
     off = 1
   })
-  for (const m of ['pageHit', 'resetAuth']) UE[m] = (o) => load().then(quiet((more) => more[m](o || {})))
+  for (const m of ['pageHit', 'resetAuth']) UE[m] = (o = {}) => load().then(quiet((more) => more[m](o)))
   const early = w.userengage?.q
   w.userengage = quiet(userengage)
   sign()
