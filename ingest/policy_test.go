@@ -386,6 +386,26 @@ func TestWithheld(t *testing.T) {
 	want("children", f())
 }
 
+// Goal: where a device is not to be known again, nothing by which it could be is
+// kept of its ping.
+func TestPingOfNobody(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	b.opts.Apps = apps
+	set := &apps[0].Settings
+	f := func(properties bool) {
+		t.Helper()
+		b.send(t, "POST", "/api/sdk/v1/ping/?k=k1", `{"device":{"os_type":"Android","android_id":"a1b2","fcm_key":"token","nested":{"idfv":"x"}}}`).ok(t)
+		all := b.sink.all()
+		if h := all[len(all)-1]; (h.Properties != nil) != properties || (h.MobileAdd != "") != properties {
+			t.Errorf("%s: %s %q", set.SDKMode, h.Properties, h.MobileAdd)
+		}
+	}
+	f(true)
+	set.SDKMode = spoor.ModeCookieless
+	f(false)
+}
+
 // Goal: an app without a mobile app can close the paths of its SDK.
 func TestSDKOff(t *testing.T) {
 	b := start(t)
