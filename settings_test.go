@@ -175,7 +175,7 @@ func TestTimezoneChangesAtMidnight(t *testing.T) {
 	f(midnight.Add(24*time.Hour), "Asia/Kolkata", "2026-03-12")
 }
 
-// Goal: the table of what counts as what, as the README promises it.
+// Goal: the table of what counts as what, as retention/RETENTION.md promises it.
 func TestKinds(t *testing.T) {
 	type counts = spoor.Counts
 	page := counts{Active: true, Visitor: true, View: true}
