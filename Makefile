@@ -67,6 +67,7 @@ test-tools: go
 	command -v ip >/dev/null || missing="$$missing iproute2"; \
 	command -v systemd-analyze >/dev/null || missing="$$missing systemd"; \
 	command -v chromium >/dev/null || missing="$$missing chromium"; \
+	[ -e /etc/ssl/certs/ca-certificates.crt ] || missing="$$missing ca-certificates"; \
 	[ -z "$$missing" ] && exit 0; \
 	echo "installing:$$missing"; \
 	sudo=""; [ "$$(id -u)" = 0 ] || sudo=sudo; \

@@ -3,6 +3,7 @@ package spoor
 import (
 	"net/netip"
 	"net/url"
+	"path"
 	"strings"
 	"sync"
 )
@@ -49,9 +50,8 @@ func (a *App) Exclusion(h *Hit) string {
 		if len(s.Hosts) > 0 && !underAny(u.Hostname(), s.Hosts) {
 			return "hosts"
 		}
-		for _, path := range s.ExcludePaths {
-			prefix, all := strings.CutSuffix(path, "*")
-			if u.Path == path || all && strings.HasPrefix(u.Path, prefix) {
+		for _, rule := range s.ExcludePaths {
+			if excludes(rule, u.Path) || strings.HasPrefix(u.Fragment, "/") && excludes(rule, u.Fragment) {
 				return "exclude_paths"
 			}
 		}
@@ -62,6 +62,15 @@ func (a *App) Exclusion(h *Hit) string {
 		}
 	}
 	return ""
+}
+
+// excludes compares a path, or a route behind a #, as servers do: some slashes
+// in a row are one, and /admin/* is /admin too.
+func excludes(rule, at string) bool {
+	at = path.Clean("/" + at)
+	prefix, all := strings.CutSuffix(rule, "*")
+	whole := strings.TrimSuffix(prefix, "/")
+	return at == path.Clean(prefix) || all && (strings.HasPrefix(at, prefix) || at == whole)
 }
 
 func underAny(host string, domains []string) bool {

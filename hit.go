@@ -198,7 +198,8 @@ type Hit struct {
 	Properties []byte // compact JSON object, or nil
 	Attributes []Attribute
 	MobileAdd  string // push token to give to the profile; never stored with the hit
-	MobileDrop string // push token to take from the profile; makes no profile of its own
+	MobileDrop string // push token to take from the profile of Key; such a hit changes tokens alone and is not kept
+	Withheld   *Withheld
 	Consent    Consent
 	Hints      Hints
 	IP         netip.Addr // of the visitor; invalid if unknown
@@ -220,6 +221,14 @@ type Hit struct {
 	Visit   int64  // start of the visit it belongs to; 0 if it makes none
 	First   bool   // it began that visit
 	Marks   Marks
+}
+
+// Withheld is what a sender said of a person and the app's privacy took away
+// before anything was done with it. Objections and erasures are looked up by
+// it: who objected must not count because nothing is known of who it is.
+type Withheld struct {
+	Key, UserID, FormerID, MobileAdd string
+	Attributes                       []Attribute
 }
 
 // Marks say what is unusual about a stored hit.

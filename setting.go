@@ -96,6 +96,13 @@ func checkDomain(v string) error {
 	return nil
 }
 
+func checkCookieDomain(v string) error {
+	if v != "" && !strings.Contains(v, ".") {
+		return fmt.Errorf("browsers take no cookie for %q; give the domain of the site, such as shop.example", v)
+	}
+	return checkDomain(v)
+}
+
 func checkNetwork(v string) error {
 	if _, err := ParseNetwork(v); err != nil {
 		return fmt.Errorf("%q is no network; write an address or a range, such as 203.0.113.0/24", v)

@@ -62,6 +62,7 @@ const (
 	ModeExempt     = "exempt"     // by a cookie, for counting visitors only
 	ModeConsent    = "consent"    // by a cookie, and nothing at all before consent to analytics
 	ModeKey        = "key"        // by the key that the sender gives; mobile SDK only
+	ModeOff        = "off"        // not at all: nothing is taken; mobile SDK only
 )
 
 // What a signal of the browser does, beside ModeCookieless.
@@ -178,8 +179,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
 	mode("mode", "how widget, pixel and click know a visitor again: cookieless (not beyond the day), exempt (cookie; wants hits_days of 760 or less), consent (cookie, nothing before consent) (default cookieless)",
 		func(s *Settings) *string { return &s.Mode }),
-	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above (default key)",
-		func(s *Settings) *string { return &s.SDKMode }, ModeKey),
+	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above, or off: its paths take nothing (default key)",
+		func(s *Settings) *string { return &s.SDKMode }, ModeKey, ModeOff),
 	choice("gpc", "what the browser's signal Sec-GPC does: ignore, cookieless, drop (default cookieless)",
 		func(s *Settings) *string { return &s.GPC }, signalPolicies...),
 	choice("dnt", "what the browser's signal DNT does: ignore, cookieless, drop (default cookieless)",
@@ -189,7 +190,7 @@ var SettingsTable = []Setting{
 	flag("geo_opt_in", "the place of an address is looked up only where the hit says consent to geolocation: true, false (default false)",
 		func(s *Settings) *bool { return &s.GeoOptIn }),
 	text("cookie_domain", "domain for which the collector itself sets the widget's cookie, such as shop.example, if it is reached under that domain (default empty: the script sets it)",
-		func(s *Settings) *string { return &s.CookieDomain }, checkDomain),
+		func(s *Settings) *string { return &s.CookieDomain }, checkCookieDomain),
 	flag("errors", "the widget sends JavaScript errors of pages as events: true, false (default false)",
 		func(s *Settings) *bool { return &s.Errors }),
 	list("hosts", "host names of the app's pages, with their subdomains, by comma; pages of others are refused; empty allows all (default empty)",
@@ -211,6 +212,8 @@ func (s *Settings) checkAges() error {
 		return errors.New("hits_days must be more than window_days, or days would go to which hits still come")
 	case s.StatisticsDays != 0 && s.StatisticsDays <= max(s.IdleDays, s.WindowDays):
 		return errors.New("statistics_days must be more than idle_days and window_days, or nobody could tell who is idle")
+	case (s.Mode == ModeExempt || s.SDKMode == ModeExempt) && (s.IdleDays == 0 || s.IdleDays > exemptDaysMax):
+		return fmt.Errorf("mode exempt keeps anonymous profiles for 25 months at most: idle_days must be from 1 to %d with it, and is %d", exemptDaysMax, s.IdleDays)
 	case (s.Mode == ModeExempt || s.SDKMode == ModeExempt) && (s.HitsDays == 0 || s.HitsDays > exemptDaysMax):
 		return fmt.Errorf("mode exempt keeps hits for 25 months at most: hits_days must be from 1 to %d with it, and is %d", exemptDaysMax, s.HitsDays)
 	}

@@ -108,6 +108,12 @@ func TestSettingsRefuse(t *testing.T) {
 	f("origins", "https://shop.example/path", "https://shop.example")
 	f("origins", strings.Repeat("https://a.example,", 201), "200 are allowed")
 	f("ip", "half", "cut, full, none")
+	f("cookie_domain", "com", "shop.example")
+	f("mode", "exempt", "hits_days must be from 1 to 760")
+	f("mode", "key", "want one of")
+	f("hosts", "https://shop.example", "without scheme")
+	f("exclude_addresses", "shop.example", "no network")
+	f("exclude_paths", "/a*b", "only at the end")
 	f("geo", "street", "city, region, country, none")
 	f("query_allow", "a=b", "query parameter")
 	f("trust_sender", "perhaps", "true or false")
@@ -169,7 +175,7 @@ func TestTimezoneChangesAtMidnight(t *testing.T) {
 	f(midnight.Add(24*time.Hour), "Asia/Kolkata", "2026-03-12")
 }
 
-// Goal: the table of what counts as what, as the README promises it.
+// Goal: the table of what counts as what, as retention/RETENTION.md promises it.
 func TestKinds(t *testing.T) {
 	type counts = spoor.Counts
 	page := counts{Active: true, Visitor: true, View: true}

@@ -79,9 +79,7 @@ func (e *Enricher) complete(h *spoor.Hit, s *spoor.Settings, t *tally) {
 	h.Place = e.geo.place(h.IP, precision, t)
 	e.agents.describe(h, t)
 	h.Hints = spoor.Hints{}
-	// An advertiser's id of a click is for marketing, which has its own consent.
-	advertised := s.Mode != spoor.ModeConsent || h.Consent.Marketing() == spoor.ChoiceGranted
-	led := minimise(h, s.QueryAllow, advertised)
+	led := minimise(h, s.QueryAllow, mayAdvertise(h, s))
 	h.Campaign = e.campaign(h, led)
 	if h.IP = cutAddress(h.IP, s.IP); s.Children {
 		h.IP = netip.Addr{}
@@ -90,6 +88,21 @@ func (e *Enricher) complete(h *spoor.Hit, s *spoor.Settings, t *tally) {
 		t.bots++
 	}
 	t.redactions += int64(h.Redacted)
+}
+
+// mayAdvertise says whether an advertiser's id of a click may be kept: it is one
+// person's and is for marketing. At the app's own doors it wants consent to
+// that; who sends by other doors has asked, unless the hit says otherwise.
+func mayAdvertise(h *spoor.Hit, s *spoor.Settings) bool {
+	marketing := h.Consent.Marketing()
+	switch {
+	case s.Children || marketing == spoor.ChoiceDenied:
+		return false
+	case marketing == spoor.ChoiceGranted:
+		return true
+	}
+	own := h.Door == spoor.DoorWidget || h.Door == spoor.DoorPixel || h.Door == spoor.DoorClick
+	return !own && s.Mode != spoor.ModeConsent
 }
 
 // cutAddress keeps of an address what the app's setting allows: "full",

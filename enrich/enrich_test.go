@@ -159,11 +159,21 @@ func TestPrivacySettings(t *testing.T) {
 	f("no opt-in", optIn, spoor.NewConsent(yes, yes, unsaid), false, true, true)
 	f("opt-in denied", optIn, spoor.NewConsent(yes, yes, no), false, true, true)
 	f("opt-in", optIn, spoor.NewConsent(unsaid, unsaid, yes), true, true, true)
-	f("children", func(s *spoor.Settings) { s.Children = true }, 0, true, false, true)
+	f("children", func(s *spoor.Settings) { s.Children = true }, spoor.NewConsent(yes, yes, yes), true, false, false)
+	f("denied", func(*spoor.Settings) {}, spoor.NewConsent(yes, no, yes), true, true, false)
 	consent := func(s *spoor.Settings) { s.Mode = spoor.ModeConsent }
 	f("no marketing", consent, spoor.NewConsent(yes, unsaid, yes), true, true, false)
 	f("marketing denied", consent, spoor.NewConsent(yes, no, yes), true, true, false)
 	f("marketing", consent, spoor.NewConsent(yes, yes, yes), true, true, true)
+	for _, door := range []spoor.Door{spoor.DoorWidget, spoor.DoorPixel, spoor.DoorClick} {
+		h := testHit()
+		if h.Door = door; mayAdvertise(&h, &defaults) {
+			t.Errorf("%v keeps ids of clicks without consent to marketing", door)
+		}
+		if h.Consent = spoor.NewConsent(unsaid, yes, unsaid); !mayAdvertise(&h, &defaults) {
+			t.Errorf("%v keeps no ids of clicks", door)
+		}
+	}
 }
 
 func TestErrorsOfNextPass(t *testing.T) {

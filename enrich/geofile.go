@@ -175,7 +175,7 @@ func geoFiles(path string) ([]string, error) {
 		info, err := os.Stat(part)
 		switch {
 		case errors.Is(err, fs.ErrNotExist):
-			return nil, fmt.Errorf("cannot find GeoIP database %s: there is no such file or directory; make geoip fetches one, and without --geoip a tiny one is used", part)
+			return nil, fmt.Errorf("cannot find GeoIP database %s: there is no such file or directory; spoor geoip update --to DIR fetches one into a directory, and without --geoip a tiny one is used", part)
 		case err != nil:
 			return nil, fmt.Errorf("cannot find GeoIP database: %w", err)
 		case !info.IsDir():

@@ -24,7 +24,11 @@ func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
 		case "id":
 			rq.readID(&f, &h.ID, value, name)
 		case "key":
-			rq.readID(&f, &h.Key, value, name)
+			if h.Door == spoor.DoorWidget {
+				rq.readCookieKey(&h.Key, value)
+			} else {
+				rq.readID(&f, &h.Key, value, name)
+			}
 		case "user_id":
 			rq.readID(&f, &h.UserID, value, name)
 		case "former_id":

@@ -30,6 +30,9 @@ var (
 // they say by consent what may be kept, and only signals and children concern
 // them.
 func (s *Server) permit(rq *request, h *spoor.Hit) (f flaw) {
+	if h.MobileDrop != "" {
+		return f // takes away, and nothing of it is kept
+	}
 	set := &rq.app.Settings
 	if list := rq.app.Exclusion(h); list != "" {
 		f.set(reasonExcluded, list)
@@ -54,13 +57,16 @@ func (s *Server) permit(rq *request, h *spoor.Hit) (f flaw) {
 	if signal == spoor.ModeCookieless {
 		mode = spoor.ModeCookieless
 	}
+	said := spoor.Withheld{Key: h.Key, UserID: h.UserID, FormerID: h.FormerID, MobileAdd: h.MobileAdd, Attributes: h.Attributes}
 	switch {
 	case set.Children:
 		rq.keep = keepNothing
 		h.Key, h.UserID, h.FormerID = "", "", ""
 		rq.dropAttributes(h)
+		h.Withheld = &said
 	case mode == spoor.ModeCookieless:
 		rq.keep = keepNothing
+		h.Withheld = &said
 		return s.cookieless(rq, h)
 	case mode == "" || mode == spoor.ModeKey || h.Door == spoor.DoorSDK: // what is stored there is the app's business
 	case h.Key != "":
@@ -137,13 +143,18 @@ func hasEmail(list []spoor.Attribute) bool {
 	return false
 }
 
+// dropAttributes drops what is said of a person, and what a ping says of a
+// device beside its system and model: ids that are made for devices are among it.
 func (rq *request) dropAttributes(h *spoor.Hit) {
 	rq.unread += len(h.Attributes)
 	h.Attributes, h.MobileAdd = nil, ""
+	if h.Kind == spoor.KindPing {
+		h.Properties = nil
+	}
 }
 
 const (
-	loadBytesMin = 12
+	loadBytesMin = 12 // of what a key is made from: who does not know it cannot guess it
 	loadBytesMax = 64
 )
 

@@ -202,6 +202,11 @@ func TestExclusions(t *testing.T) {
 	f(paths, `{"url":"https://shop.example/admin/users?a=1#x"}`, "exclude_paths")
 	f(paths, `{"url":"https://shop.example/%61dmin/"}`, "exclude_paths")
 	f(paths, `{"url":"https://shop.example/health"}`, "exclude_paths")
+	f(paths, `{"url":"https://shop.example/admin"}`, "exclude_paths")
+	f(paths, `{"url":"https://shop.example//admin//x"}`, "exclude_paths")
+	f(paths, `{"url":"https://shop.example/x/../admin/x"}`, "exclude_paths")
+	f(paths, `{"url":"https://shop.example/#/admin/x"}`, "exclude_paths")
+	f(paths, `{"url":"https://shop.example/administration"}`, "")
 	f(paths, `{"url":"https://shop.example/healthy"}`, "")
 	f(paths, `{"url":"https://shop.example/the/admin/"}`, "")
 	hosts := func(s *spoor.Settings) { s.Hosts = []string{"shop.example"} }
@@ -353,6 +358,62 @@ func TestDailyKeysAreOurs(t *testing.T) {
 	if h := b.sink.all()[0]; h.Key != "" || h.UserID != "" || b.Stats().JunkIDs < 4 {
 		t.Errorf("%+v %+v", h, b.Stats())
 	}
+}
+
+// Goal: what the gate takes away is told for objections to be looked up by it.
+func TestWithheld(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	b.opts.Apps = apps
+	set := &apps[0].Settings
+	f := func(headers ...string) *spoor.Withheld {
+		b.send(t, "POST", "/w?k=k1", `{"batch":[{"key":"abc","former_id":"old","attributes":{"email":"a@b.c"}}]}`, headers...).ok(t)
+		all := b.sink.all()
+		return all[len(all)-1].Withheld
+	}
+	if w := f(); w != nil {
+		t.Errorf("exempt takes nothing away: %+v", w)
+	}
+	want := func(what string, w *spoor.Withheld) {
+		if w == nil || w.Key != "abc" || w.FormerID != "old" || len(w.Attributes) != 1 || w.Attributes[0].Text != "a@b.c" {
+			t.Errorf("%s: %+v", what, w)
+		}
+	}
+	want("signal", f("Sec-GPC", "1"))
+	set.Mode = spoor.ModeCookieless
+	want("cookieless", f())
+	set.Mode, set.Children = spoor.ModeExempt, true
+	want("children", f())
+}
+
+// Goal: where a device is not to be known again, nothing by which it could be is
+// kept of its ping.
+func TestPingOfNobody(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	b.opts.Apps = apps
+	set := &apps[0].Settings
+	f := func(properties bool) {
+		t.Helper()
+		b.send(t, "POST", "/api/sdk/v1/ping/?k=k1", `{"device":{"os_type":"Android","android_id":"a1b2","fcm_key":"token","nested":{"idfv":"x"}}}`).ok(t)
+		all := b.sink.all()
+		if h := all[len(all)-1]; (h.Properties != nil) != properties || (h.MobileAdd != "") != properties {
+			t.Errorf("%s: %s %q", set.SDKMode, h.Properties, h.MobileAdd)
+		}
+	}
+	f(true)
+	set.SDKMode = spoor.ModeCookieless
+	f(false)
+}
+
+// Goal: an app without a mobile app can close the paths of its SDK.
+func TestSDKOff(t *testing.T) {
+	b := start(t)
+	apps := testApps()
+	apps[0].Settings.SDKMode = spoor.ModeOff
+	b.opts.Apps = apps
+	b.send(t, "POST", "/api/sdk/v1/ping/?k=k1", `{}`).refused(t, reasonSDKOff)
+	b.send(t, "POST", "/api/sdk/v1/ping/?k=k2", `{}`).ok(t)
 }
 
 // Goal: without a cookie, who says who he is is that person, and only then.

@@ -48,6 +48,7 @@ const (
 	reasonConsentMissing spoor.Reason = "consent_missing"
 	reasonSignal         spoor.Reason = "opted_out"
 	reasonChildren       spoor.Reason = "children"
+	reasonSDKOff         spoor.Reason = "sdk_off"
 	reasonLink           spoor.Reason = "link_not_signed"
 	reasonLinkExpired    spoor.Reason = "link_expired"
 	reasonLinkTarget     spoor.Reason = "link_target"
@@ -82,7 +83,7 @@ var refusals = []refusal{
 	{reasonHeaderBytes, 431, "the headers are too large; send fewer cookies or a shorter query", 0, true},
 	{reasonTimeout, 408, "the request did not arrive in time; send it again", 1, true},
 	{reasonTruncated, 400, "the body ended before its announced length; send it again whole", 0, true},
-	{reasonNotFound, 404, "nothing is here; send hits to POST /hit, GET /pixel.gif, or POST /v1/track, page, screen, identify, alias, group, batch", 0, false},
+	{reasonNotFound, 404, "nothing is here; send hits to POST /hit, GET /pixel.gif, POST /v1/track, page, screen, identify, alias, group, batch, or below /api/sdk/v1/; pages load /widget.js", 0, false},
 	{reasonMethod, 405, "this path wants another method; see the Allow header", 0, false},
 	{reasonBodyBytes, 413, "the body is too large; send smaller batches", 0, false},
 	{reasonInflatedBytes, 413, "the body is too large after decompression; send smaller batches", 0, false},
@@ -102,7 +103,7 @@ var refusals = []refusal{
 	{reasonNoName, 400, "the event has no name; send one", 0, false},
 	{reasonType, 400, "the type is not known; send page, screen, event or track, identify, alias or group", 0, false},
 	{reasonOtherKey, 400, "the event names another write key than the request; send one request for each key", 0, false},
-	{reasonNoKey, 401, "there is no write key; send it as write_key, as k in the query, in X-Write-Key, or as user of Basic authorization", 0, false},
+	{reasonNoKey, 401, "there is no write key; send it as write_key, as k in the query, in X-Write-Key, or in Authorization as Token, Bearer or the user of Basic", 0, false},
 	{reasonUnknownKey, 401, "the write key is not known or has expired; check it against the keys of the app", 0, false},
 	{reasonOrigin, 403, "this web origin may not send to the app; add it to the app's origins", 0, false},
 	{reasonRate, 429, "the app sends more events than its limit; wait as Retry-After says and send again", 1, false},
@@ -120,6 +121,7 @@ var refusals = []refusal{
 	{reasonConsentMissing, 403, "the app takes nothing before consent to analytics; ask, and send consent with the hit", 0, false},
 	{reasonSignal, 403, "the browser signals that its user does not want this (Sec-GPC or DNT), and the app heeds it; nothing was kept", 0, false},
 	{reasonChildren, 403, "the app is for children and recognises nobody; send no persons", 0, false},
+	{reasonSDKOff, 403, "the app takes nothing from mobile SDKs; its setting sdk_mode is off", 0, false},
 	{reasonExcluded, 403, "the app excludes such hits; field names the setting", 0, false},
 	{reasonLink, 403, "it is not signed by the app it names, or was changed; make it with spoor link", 0, false},
 	{reasonLinkExpired, 410, "it has expired; look for a newer one", 0, false},

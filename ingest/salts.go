@@ -74,17 +74,28 @@ func openSalts(path string, now func() time.Time) (*salts, error) {
 }
 
 // watch deletes salts when their time has come, also while nothing is sent.
+// What comes due while no server runs goes when the next one starts.
 func (s *salts) watch(failed func(error)) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.timer = time.AfterFunc(time.Hour, func() {
+	s.timer = time.AfterFunc(s.pause(), func() {
 		if err := s.expire(); err != nil {
 			failed(err)
 		}
 		s.mu.Lock()
 		defer s.mu.Unlock()
-		s.timer.Reset(time.Hour)
+		s.timer.Reset(s.pause())
 	})
+}
+
+// pause is how long it takes until the next salt is too old, a minute at most:
+// clocks are changed, and salts are made meanwhile.
+func (s *salts) pause() time.Duration {
+	wait, now := time.Minute, s.now().UnixMilli()
+	for _, one := range *s.current.Load() {
+		wait = min(wait, time.Duration(one.Made-now)*time.Millisecond+saltLife)
+	}
+	return max(wait, time.Millisecond)
 }
 
 func (s *salts) close() {

@@ -100,6 +100,7 @@ type sdkRequest struct {
 
 	// Of a batch.
 	ping    int    // 1 if the first piece is the ping that customer and device make
+	head    string // customer, device and consent as they stand
 	first   string // the first event, which tells that ping from the next batch's
 	userID  string
 	device  sdkDevice
@@ -124,6 +125,9 @@ func (s *Server) serveSDK(rq *request) {
 	}
 	if reason == "" {
 		reason = s.admit(rq, len(rq.pieces))
+	}
+	if reason == "" && rq.app.Settings.SDKMode == spoor.ModeOff {
+		reason = reasonSDKOff
 	}
 	if reason != "" && reason != spoor.ReasonClosed {
 		s.refuse(rq.ctx, reason)
@@ -177,8 +181,11 @@ func (rq *request) readSDKHeaders() {
 // openSDK finds the events: the body is one, but for that of a batch.
 func (s *Server) openSDK(rq *request, body []byte) spoor.Reason {
 	end, depth := extent(body, 0)
-	if body[0] != '{' || end != len(body) {
+	switch {
+	case end != len(body):
 		return reasonJSON
+	case body[0] != '{':
+		return reasonValue
 	}
 	if rq.sdk.target.form == sdkBatch {
 		return s.openSDKBatch(rq, body)

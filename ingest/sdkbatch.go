@@ -47,8 +47,11 @@ func (s *Server) openSDKBatch(rq *request, body []byte) spoor.Reason {
 		head = append(head, value...)
 	}
 	head = append(head, '}')
-	if w.broken || !found {
+	switch {
+	case w.broken:
 		return reasonJSON
+	case !found:
+		return reasonEmptyBatch
 	}
 	_, depth := extent(head, 0)
 	switch {
@@ -65,7 +68,8 @@ func (s *Server) openSDKBatch(rq *request, body []byte) spoor.Reason {
 		d.ping = 1
 		rq.pieces = slices.Insert(rq.pieces, 0, piece{raw: head, depth: depth})
 	}
-	rq.readSDKHead(string(head))
+	d.head = string(head)
+	rq.readSDKHead(d.head)
 	return ""
 }
 
@@ -107,5 +111,5 @@ func (rq *request) nameSDKBatch() {
 			}
 		}
 	}
-	d.key = mint(rq.app.ID, seed("batch", id))
+	d.key = mint(rq.app.ID, seed("batch", id, d.head, ""))
 }

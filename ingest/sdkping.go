@@ -11,7 +11,14 @@ import (
 // advertising names the ids that the system lends to advertisers. They follow
 // a person across apps, and nothing here needs them: they are never kept.
 var advertising = map[string]bool{
-	"identifier": true, "ios_idfa": true, "idfa": true, "gaid": true, "aaid": true, "adid": true, "advertising_id": true,
+	"idfa": true, "iosidfa": true, "gaid": true, "gpsadid": true, "googleadid": true, "aaid": true, "adid": true, "oaid": true,
+	"advertisingid": true, "advertisingidentifier": true, "androidadvertisingid": true, "idforadvertisers": true,
+}
+
+// forAdvertisers reports whether a name is one of an id for advertisers, in
+// whatever spelling: advertising_id, advertisingId.
+func forAdvertisers(name string) bool {
+	return len(name) <= 40 && advertising[strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "", "$", "").Replace(name))]
 }
 
 // sdkDevice is what an SDK says about the device that it runs on.
@@ -35,7 +42,7 @@ func (rq *request) decodePing(f *flaw, h *spoor.Hit, b *sdkBody, device *sdkDevi
 		d.sent, d.key = key, key
 	}
 	if d.key == "" {
-		d.key = mint(h.App, seed("ping", d.id))
+		d.key = mint(h.App, seed("ping", d.id, b.customer, b.device))
 	}
 	if b.device != "" {
 		if b.device[0] != '{' {
@@ -50,13 +57,14 @@ func (rq *request) decodePing(f *flaw, h *spoor.Hit, b *sdkBody, device *sdkDevi
 	h.Properties = closed(device.properties)
 }
 
-// seed is what a key is minted from: the id of what brings none, so that it is
-// given the same key when it is sent again, or chance.
-func seed(form, id string) string {
-	if id == "" {
+// seed is what a key is minted from: the id of what brings none with all that it
+// says of person and device, so that it is given the same key when it is sent
+// again; or chance, if others could have the same id.
+func seed(form, id, customer, device string) string {
+	if len(id) < loadBytesMin {
 		return rand.Text()
 	}
-	return form + " " + id
+	return strings.Join([]string{form, id, customer, device}, "\n")
 }
 
 // readCustomer reads user id, key and attributes.
@@ -82,7 +90,7 @@ func (rq *request) readCustomer(f *flaw, h *spoor.Hit, key *string, raw string) 
 		case "device": // one SDK says 1 to everybody
 			continue
 		}
-		if advertising[strings.ToLower(name)] {
+		if forAdvertisers(name) {
 			continue
 		}
 		if canonical, ok := attributeNames[name]; ok {
@@ -109,7 +117,7 @@ func (d *sdkDevice) read(rq *request, raw string) {
 		w.skip()
 		start := w.i
 		name, value := w.name(), w.value()
-		if advertising[strings.ToLower(name)] {
+		if forAdvertisers(name) || name == "identifier" { // so one SDK calls the IDFA
 			continue
 		}
 		switch name {

@@ -99,6 +99,20 @@ func (s *Server) widgetKey(rq *request) string {
 	return key
 }
 
+// readCookieKey reads the profile key that the script found in its cookie. Other
+// pages of the site's hosts can plant anything there: what the script would never
+// have written counts as none, and the reply gives a new one.
+func (rq *request) readCookieKey(dst *string, raw string) {
+	key, _ := scalar(raw)
+	switch {
+	case key == "":
+	case !cookieSafe(key) || junk(key):
+		rq.junk++
+	default:
+		*dst = key
+	}
+}
+
 // cookieSafe is for what may stand in a cookie and in JSON as it is.
 func cookieSafe(key string) bool {
 	for _, c := range []byte(key) {

@@ -76,6 +76,12 @@ func TestWidgetReply(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 
+	for _, planted := range []string{strings.Repeat("x", 3000), "~AAAAAAAAAAAAAAAAAAAAAA", "<script>", "a b", "\\u0142", "null"} {
+		if r, _ = f(`{"id":"LOAD-6","consent":{"analytics":true},"key":"` + planted + `"}`); r.Keep != "script" || r.Key != first.Key {
+			t.Errorf("a planted cookie %.30q: %+v", planted, r)
+		}
+	}
+
 	set.CookieDomain = "shop.example"
 	r, cookies = f(`{"id":"LOAD-7","consent":{"analytics":true}}`, "Host", "track.shop.example:8443")
 	want := "__ca__chat=" + first.Key + "; max-age=34128000; domain=shop.example; path=/; secure; SameSite=Lax"

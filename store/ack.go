@@ -124,6 +124,9 @@ func (s *Store) note(r *request) {
 	for i := range r.hits {
 		switch r.hits[i].Outcome {
 		case spoor.Stored:
+			if r.hits[i].MobileDrop != "" {
+				continue // done, and not kept
+			}
 			s.stats.hits.Add(1)
 			s.tails.show(&r.hits[i])
 		case spoor.Duplicate:

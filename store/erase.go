@@ -284,19 +284,25 @@ func (g *group) barred(a *appState, h *spoor.Hit) (spoor.Reason, error) {
 		kind spoor.Lookup
 		text string
 	}
-	names := append(make([]name, 0, 8), name{spoor.LookupKey, h.Key}, name{spoor.LookupUserID, h.UserID},
-		name{spoor.LookupKey, h.FormerID}, name{spoor.LookupUserID, h.FormerID})
-	if strings.Contains(h.UserID, "@") { // some sites use the address as their id
-		names = append(names, name{spoor.LookupEmail, h.UserID})
-	}
-	names = append(names, name{spoor.LookupMobile, h.MobileAdd})
-	for i := range h.Attributes {
-		switch at := &h.Attributes[i]; at.Name {
-		case spoor.AttrEmail:
-			names = append(names, name{spoor.LookupEmail, at.Text})
-		case spoor.AttrPhone:
-			names = append(names, name{spoor.LookupPhone, at.Text})
+	names := make([]name, 0, 8)
+	said := func(key, user, former, mobile string, attributes []spoor.Attribute) {
+		names = append(names, name{spoor.LookupKey, key}, name{spoor.LookupUserID, user},
+			name{spoor.LookupKey, former}, name{spoor.LookupUserID, former}, name{spoor.LookupMobile, mobile})
+		if strings.Contains(user, "@") { // some sites use the address as their id
+			names = append(names, name{spoor.LookupEmail, user})
 		}
+		for i := range attributes {
+			switch at := &attributes[i]; at.Name {
+			case spoor.AttrEmail:
+				names = append(names, name{spoor.LookupEmail, at.Text})
+			case spoor.AttrPhone:
+				names = append(names, name{spoor.LookupPhone, at.Text})
+			}
+		}
+	}
+	said(h.Key, h.UserID, h.FormerID, h.MobileAdd, h.Attributes)
+	if w := h.Withheld; w != nil {
+		said(w.Key, w.UserID, w.FormerID, w.MobileAdd, w.Attributes)
 	}
 	for _, who := range names {
 		if compared(who.kind, who.text) == "" {

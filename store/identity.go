@@ -48,8 +48,6 @@ func (g *group) resolve(a *appState, h *spoor.Hit) (*pending, error) {
 	switch {
 	case id == "" && h.Key == "":
 		return nil, nil
-	case cur == nil && person == nil && h.MobileDrop != "":
-		return nil, nil // nobody has it, and nobody is made for its removal
 	case id == "" && cur == nil:
 		cur = g.create(a, h.Received, h.Door)
 		return cur, g.link(cur, h.Key, h)

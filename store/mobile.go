@@ -6,7 +6,19 @@ import (
 	"github.com/spoorhq/spoor"
 )
 
-// carry gives the profile the push token that a hit brings, and takes away the
+// unburden takes a push token from the profile of a hit's key, also from somebody
+// who objected: less is known of the person after it.
+func (g *group) unburden(a *appState, h *spoor.Hit) error {
+	p, err := g.find(a, spoor.LookupKey, h.Key)
+	if p == nil || err != nil {
+		h.Reason = spoor.ReasonNobody // and nobody is made for it
+		return err
+	}
+	h.Outcome, h.Reason = spoor.Stored, ""
+	return g.carry(p, h)
+}
+
+// carry gives the profile the push token that a hit brings, or takes away the
 // one that it drops. An SDK tells its token at every start, so a token that the
 // profile is known to have costs no read. What is dropped leaves a trace in the
 // profile, so that the last word counts whatever the order of merging: hence
@@ -17,7 +29,7 @@ func (g *group) carry(p *pending, h *spoor.Hit) error {
 	if h.MobileAdd != "" {
 		fresh = a.salt.ident(spoor.LookupMobile, h.MobileAdd)
 	}
-	if h.MobileDrop == "" && fresh == p.facts.token || h.MobileDrop == "" && h.MobileAdd == "" {
+	if h.MobileDrop == "" && (h.MobileAdd == "" || fresh == p.facts.token) {
 		return nil
 	}
 	before, err := g.whole(p)

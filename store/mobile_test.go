@@ -131,6 +131,41 @@ func TestTokensAreBounded(t *testing.T) {
 }
 
 // Goal: erasing and objecting reach whoever comes with nothing but the token.
+// Goal: who objected is refused by what the front door has taken away, too, and
+// still gets rid of a push token.
+func TestWithheldAndTokensOfWhoObjected(t *testing.T) {
+	w := newTown(t)
+	n := w.ping("k", "ada", "token", "").Profile
+	w.must(w.edit(spoor.Edit{Number: n, Attributes: []spoor.Attribute{{Name: spoor.AttrEmail, Type: spoor.TypeString, Text: "ada@shop.example"}}}))
+	daily := func(said spoor.Withheld) spoor.Hit {
+		h := w.visit(spoor.NewDailyKey([]byte("0123456789abcdef")), "")
+		h.Withheld = &said
+		return write(t, w.s, h)[0]
+	}
+	email := []spoor.Attribute{{Name: spoor.AttrEmail, Type: spoor.TypeString, Text: "ADA@shop.example"}}
+	all := []spoor.Withheld{{Key: "k"}, {UserID: "ada"}, {FormerID: "ada"}, {MobileAdd: "token"}, {Attributes: email}}
+	for _, said := range all {
+		if h := daily(said); h.Outcome != spoor.Stored || h.Profile == n {
+			t.Errorf("%+v before the objection: %v %s, profile %d", said, h.Outcome, h.Reason, h.Profile)
+		}
+	}
+	if _, err := w.s.SetRight(w.app.ID, n, spoor.RightObject, spoor.Forever); err != nil {
+		t.Fatal(err)
+	}
+	for _, said := range all {
+		if h := daily(said); h.Reason != spoor.ReasonObject {
+			t.Errorf("%+v: %v %s", said, h.Outcome, h.Reason)
+		}
+	}
+	if h := daily(spoor.Withheld{Key: "another"}); h.Outcome != spoor.Stored {
+		t.Errorf("somebody else: %s", h.Reason)
+	}
+	if h := w.ping("k", "", "", "token"); h.Outcome != spoor.Stored || h.Public != 0 || len(w.profile(n).MobileIDs) > 0 {
+		t.Errorf("the token of who objected: %v %s %v", h.Outcome, h.Reason, w.profile(n).MobileIDs)
+	}
+	check(t, w.s)
+}
+
 func TestTokensAreBarred(t *testing.T) {
 	w := newTown(t)
 	n := w.ping("k", "", "token", "").Profile

@@ -26,6 +26,9 @@ func (g *group) hit(h *spoor.Hit) error {
 	}
 	g.touchApp(a)
 	g.fileUnder(a, h)
+	if h.MobileDrop != "" {
+		return g.unburden(a, h)
+	}
 	if h.Reason, err = g.barred(a, h); h.Reason != "" || err != nil {
 		return err
 	}

@@ -15,6 +15,9 @@ import (
 	"syscall"
 )
 
+// errNoServer: nobody listens on the socket of a data directory.
+var errNoServer = errors.New("no spoor runs on the data directory")
+
 // client talks to the running server through the socket in its data directory.
 type client struct {
 	http *http.Client
@@ -48,7 +51,9 @@ func (c *client) stream(method, path string, body any) (io.ReadCloser, error) {
 	resp, err := c.http.Do(req)
 	switch {
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
-		return nil, fmt.Errorf("no spoor runs on the data directory %s; start it with: spoor serve --data %s", c.data, c.data)
+		return nil, fmt.Errorf("%w %s; start it with: spoor serve --data %s", errNoServer, c.data, c.data)
+	case errors.Is(err, os.ErrPermission):
+		return nil, fmt.Errorf("cannot talk to the server on %s: %w; use sudo, or be the user who runs it", c.data, os.ErrPermission)
 	case err != nil:
 		return nil, fmt.Errorf("cannot talk to the server: %w", err)
 	}

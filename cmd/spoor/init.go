@@ -3,18 +3,23 @@ package main
 import (
 	"bufio"
 	"crypto/rand"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"io"
 	"io/fs"
 	"net/netip"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
+
+	"golang.org/x/net/publicsuffix"
 
 	"github.com/spoorhq/spoor"
 	"github.com/spoorhq/spoor/store"
@@ -33,7 +38,7 @@ type initCommand struct {
 	App      bool   `help:"Answer reads behind a login at https://HOST/app/." default:"true" negatable:""`
 
 	Data string `help:"Directory of the data. [${default}]" default:"/var/lib/spoor" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
-	Env  string `help:"File of the settings. [${default}]" default:"/etc/spoor/spoor.env" placeholder:"FILE" type:"path"`
+	Env  string `help:"File of the settings. [${default}]" default:"${settings}" placeholder:"FILE" type:"path"`
 	User string `help:"User who runs the service, if there is one of this name. [${default}]" default:"spoor" placeholder:"NAME"`
 }
 
@@ -131,13 +136,68 @@ func (c *initCommand) check() error {
 	for _, path := range []string{c.Data, c.TLSCert, c.TLSKey} {
 		bad(pathForm.MatchString(path), "cannot write path %q into the settings: choose one of letters, digits and / . _ + -", path)
 	}
+	if c.TLSCert != "" && c.TLSKey != "" {
+		errs = append(errs, c.checkCertificate())
+	}
+	return errors.Join(errs...)
+}
+
+// checkCertificate refuses what no browser would take, and what the service
+// could not read.
+func (c *initCommand) checkCertificate() error {
+	pair, err := tls.LoadX509KeyPair(c.TLSCert, c.TLSKey)
+	if err != nil {
+		return fmt.Errorf("cannot use certificate %s with key %s: %w; give --tls-cert and --tls-key two PEM files that belong together", c.TLSCert, c.TLSKey, err)
+	}
+	var errs []error
+	if err := pair.Leaf.VerifyHostname(c.Host); err != nil {
+		errs = append(errs, fmt.Errorf("cannot use certificate %s: %w; give --tls-cert one of that name", c.TLSCert, err))
+	}
+	if ended := pair.Leaf.NotAfter; time.Now().After(ended) {
+		errs = append(errs, fmt.Errorf("cannot use certificate %s: it ended on %s; renew it", c.TLSCert, ended.UTC().Format(time.DateOnly)))
+	}
+	service, err := c.serviceUser()
+	if err != nil || service == nil { // then it is whoever runs this, who has read both
+		return errors.Join(append(errs, err)...)
+	}
 	for _, path := range []string{c.TLSCert, c.TLSKey} {
-		if path != "" {
-			_, err := os.Stat(path)
-			bad(err == nil, "cannot find the certificate or its key: %w", err)
+		test := exec.Command("test", "-r", path) // the kernel alone knows all that the answer hangs on
+		test.SysProcAttr = &syscall.SysProcAttr{Credential: service}
+		switch err := test.Run(); {
+		case errors.As(err, new(*exec.ExitError)):
+			errs = append(errs, fmt.Errorf("cannot use %s: user %s may not read it; give the user a copy: install -o root -g %[2]s -m 0640 %[1]s %[3]s", path, c.User, filepath.Dir(c.Env)))
+		case err != nil:
+			errs = append(errs, fmt.Errorf("cannot find out whether user %s may read %s: %w", c.User, path, err))
 		}
 	}
 	return errors.Join(errs...)
+}
+
+// serviceUser is who will run the service; nil: whoever runs this.
+func (c *initCommand) serviceUser() (*syscall.Credential, error) {
+	if os.Getuid() != 0 {
+		return nil, nil
+	}
+	u, err := user.Lookup(c.User)
+	if errors.As(err, new(user.UnknownUserError)) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot look user %s up: %w", c.User, err)
+	}
+	groups, err := u.GroupIds()
+	if err != nil {
+		return nil, fmt.Errorf("cannot look the groups of user %s up: %w", c.User, err)
+	}
+	var ids []uint32
+	for _, id := range append([]string{u.Uid, u.Gid}, groups...) {
+		n, err := strconv.ParseUint(id, 10, 32)
+		if err != nil {
+			return nil, fmt.Errorf("cannot use the number %q of user %s or of a group of its", id, c.User)
+		}
+		ids = append(ids, uint32(n))
+	}
+	return &syscall.Credential{Uid: ids[0], Gid: ids[1], Groups: ids[2:]}, nil
 }
 
 // siteHost is the host of the site without port; empty: the site is no origin.
@@ -160,6 +220,21 @@ func (c *initCommand) siteHost() string {
 	return host
 }
 
+// origins are the site's own and that of its other spelling: visitors come to
+// shop.example as well as to www.shop.example. Other names have one.
+func (c *initCommand) origins() []string {
+	host := c.siteHost()
+	bare := strings.TrimPrefix(host, "www.")
+	if domain, err := publicsuffix.EffectiveTLDPlusOne(bare); err != nil || domain != bare {
+		return []string{c.Site}
+	}
+	other := "www." + bare
+	if host == other {
+		other = bare
+	}
+	return []string{c.Site, strings.Replace(c.Site, host, other, 1)}
+}
+
 // app is the app to make, but for its token.
 func (c *initCommand) app() (*spoor.App, error) {
 	if c.Name == "" {
@@ -172,7 +247,7 @@ func (c *initCommand) app() (*spoor.App, error) {
 	if c.Timezone == "" {
 		c.Timezone = "UTC"
 	}
-	for name, value := range map[string]string{"timezone": c.Timezone, "origins": c.Site} {
+	for name, value := range map[string]string{"timezone": c.Timezone, "origins": strings.Join(c.origins(), ",")} {
 		s, err := spoor.SettingByName(name)
 		if err == nil {
 			err = s.Set(&settings, value, time.Time{}) // a new app begins in its zone
@@ -209,26 +284,11 @@ func (c *initCommand) makeApp(app *spoor.App) error {
 // root sets up for one. Nothing of that user runs yet, so nobody can put a link
 // into the way; links are not followed anyway.
 func (c *initCommand) giveToUser() error {
-	if os.Getuid() != 0 {
-		return nil
-	}
-	u, err := user.Lookup(c.User)
-	if err != nil {
-		var unknown user.UnknownUserError
-		if errors.As(err, &unknown) {
-			return nil
-		}
+	service, err := c.serviceUser()
+	if err != nil || service == nil {
 		return err
 	}
-	uid, err := strconv.Atoi(u.Uid)
-	if err != nil {
-		return fmt.Errorf("cannot use the number %q of user %s", u.Uid, c.User)
-	}
-	gid, err := strconv.Atoi(u.Gid)
-	if err != nil {
-		return fmt.Errorf("cannot use the group %q of user %s", u.Gid, c.User)
-	}
-	if err := os.Lchown(c.Env, 0, gid); err != nil {
+	if err := os.Lchown(c.Env, 0, int(service.Gid)); err != nil {
 		return err
 	}
 	data, err := os.OpenRoot(c.Data)
@@ -237,7 +297,7 @@ func (c *initCommand) giveToUser() error {
 	}
 	defer data.Close()
 	return fs.WalkDir(data.FS(), ".", func(path string, _ fs.DirEntry, err error) error {
-		return errors.Join(err, data.Lchown(path, uid, gid))
+		return errors.Join(err, data.Lchown(path, int(service.Uid), int(service.Gid)))
 	})
 }
 
@@ -267,17 +327,33 @@ func (c *initCommand) settings() string {
 	if c.App {
 		line("SPOOR_APP", "true")
 	}
-	geoip := filepath.Join(c.Data, "geoip")
-	if there, _ := filepath.Glob(filepath.Join(geoip, "*.mmdb")); len(there) == 0 { // the pattern is well formed
-		b.WriteString("# Places need a database: sudo -u spoor spoor geoip update fetches one; then take the # away.\n#")
+	if !c.knowsPlaces() {
+		fmt.Fprintf(&b, "# Places need a database: %s fetches one; then take the # away.\n#", c.fetchPlaces())
 	}
-	line("SPOOR_GEOIP", geoip)
+	line("SPOOR_GEOIP", c.places())
 	return b.String()
+}
+
+// places is the directory of the databases of places.
+func (c *initCommand) places() string { return filepath.Join(c.Data, "geoip") }
+
+func (c *initCommand) knowsPlaces() bool {
+	there, _ := filepath.Glob(filepath.Join(c.places(), "*.mmdb")) // the pattern is well formed
+	return len(there) > 0
+}
+
+// fetchPlaces is the command that fetches a database as the one who will read it.
+func (c *initCommand) fetchPlaces() string {
+	command := "spoor geoip update --to " + c.places()
+	if service, err := c.serviceUser(); err == nil && service != nil {
+		return "sudo -u " + c.User + " " + command
+	}
+	return command
 }
 
 // explain prints the result, with the token's only appearance.
 func (c *initCommand) explain(w io.Writer, app *spoor.App, token string) {
-	fmt.Fprintf(w, "app %s, days in %s, takes hits of pages of %s\n\n", app.Name, c.Timezone, c.Site)
+	fmt.Fprintf(w, "app %s, days in %s, takes hits of pages of %s\n\n", app.Name, c.Timezone, strings.Join(app.Settings.Origins, " and "))
 	fmt.Fprintf(w, "Put this into every page:\n\n  <script async src=\"https://%s/widget.js\" data-key=\"%s\"></script>\n\n", c.Host, app.Keys[0].Key)
 	if c.App {
 		fmt.Fprintf(w, "Log in at https://%s/app/ with this token, which is shown only now:\n\n  %s\n\n", c.Host, token)
@@ -292,5 +368,12 @@ func (c *initCommand) explain(w io.Writer, app *spoor.App, token string) {
 	default:
 		fmt.Fprintf(w, "Let a web server on this machine answer https://%s and pass it on to http://127.0.0.1:8080. ", c.Host)
 	}
-	fmt.Fprintf(w, "Settings stand in %s. Next:\n\n  systemctl enable --now spoor\n  spoor tail --app %s --data %s\n", c.Env, app.Name, c.Data)
+	if !c.knowsPlaces() {
+		fmt.Fprintf(w, "Places stay unknown without a database: %s fetches one; then take the # before SPOOR_GEOIP in %s away. ", c.fetchPlaces(), c.Env)
+	}
+	fmt.Fprintf(w, "Settings stand in %s. Next:\n\n  systemctl enable --now spoor\n  spoor tail --app %s", c.Env, app.Name)
+	if c.Env != settingsFile() { // where the commands look for the directory
+		fmt.Fprintf(w, " --data %s", c.Data)
+	}
+	fmt.Fprintln(w)
 }

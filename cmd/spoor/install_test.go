@@ -27,9 +27,10 @@ const (
 )
 
 // serverTools is what the new server has beside what the package brings: dpkg
-// and what dpkg calls, a shell and small things. No Go, no Node, no make.
+// and what dpkg calls, a shell and small things. No Go, no Node, no make. What other
+// packages bring is there if our package asks for them: see depend.
 var serverTools = strings.Fields(`sh dpkg dpkg-deb dpkg-split dpkg-query tar rm diff ldconfig start-stop-daemon
-	cat chmod chown cp env getent groupadd id install ls mkdir sed setpriv sleep tr useradd`)
+	cat chmod chown cp env getent id install ls mkdir sed setpriv sleep test tr`)
 
 // Goal: the commands of the README, as they stand there, lead from the package
 // to the first page view over https with its city, on a machine without a
@@ -62,6 +63,7 @@ func TestInstallOnAServer(t *testing.T) {
 	if len(commands) > 5 {
 		t.Errorf("the README has %d commands, promised are five", len(commands))
 	}
+	m.depend(os.Getenv(packageVariable))
 	m.copyIn(os.Getenv(packageVariable), "root/"+filepath.Base(os.Getenv(packageVariable)))
 	places := m.servePlaces()
 	a := newAuthority(t, 443, 80, time.Hour)
@@ -78,6 +80,9 @@ func TestInstallOnAServer(t *testing.T) {
 			m.copyIn(a.ca, "etc/ssl/authority.pem")
 			m.add("etc/default/spoor", "SPOOR_ACME_DIRECTORY=https://"+a.address+"/dir\nSPOOR_ACME_CA=/etc/ssl/authority.pem\n")
 		}
+		if strings.Contains(command, " init ") {
+			m.refusesCertificate()
+		}
 		out := m.do(command)
 		if strings.Contains(command, " init ") {
 			said = out
@@ -85,6 +90,7 @@ func TestInstallOnAServer(t *testing.T) {
 		t.Logf("%d: %s\n%s", i+1, command, out)
 	}
 	m.looksRight()
+	m.findsData()
 	snippet := regexp.MustCompile(`<script async src="(https://track\.shop\.example)/widget\.js" data-key="(\w{20,})"></script>`).FindStringSubmatch(said)
 	token := regexp.MustCompile(`(?m)^  (\w{20,})$`).FindStringSubmatch(said)
 	if snippet == nil || token == nil {
@@ -172,7 +178,7 @@ func newMachine(t *testing.T) *machine {
 	m.write("etc/login.defs", "SYS_UID_MIN 100\nSYS_UID_MAX 999\nSYS_GID_MIN 100\nSYS_GID_MAX 999\n", 0o644)
 	m.write("etc/nsswitch.conf", "passwd: files\ngroup: files\nshadow: files\ngshadow: files\nhosts: files\n", 0o644)
 	m.write("etc/hosts", "127.0.0.1 localhost download.db-ip.com\n", 0o644)
-	m.write("var/lib/dpkg/status", "Package: passwd\nStatus: install ok installed\nMaintainer: nobody <nobody@shop.example>\nArchitecture: "+runtime.GOARCH+"\nVersion: 1:4.13\nDescription: users and groups\n", 0o644)
+	m.write("var/lib/dpkg/status", "", 0o644)
 	m.write("usr/bin/sudo", "#!/bin/sh\n[ \"$1\" != -u ] || { user=$2; shift 2; exec setpriv --reuid $user --regid $user --init-groups \"$@\"; }\nexec \"$@\"\n", 0o755)
 	m.copyIn("testdata/install/systemctl", "usr/bin/systemctl")
 	if err := os.Chmod(filepath.Join(m.root, "usr/bin/systemctl"), 0o755); err != nil {
@@ -180,6 +186,31 @@ func newMachine(t *testing.T) *machine {
 	}
 	m.listenToUnit()
 	return m
+}
+
+// rootsFile are the authorities that a Debian system trusts.
+const rootsFile = "etc/ssl/certs/ca-certificates.crt"
+
+// depend installs what the package depends on, as far as this machine has it, and
+// nothing that it does not ask for.
+func (m *machine) depend(deb string) {
+	m.t.Helper()
+	names, err := exec.Command("dpkg-deb", "-f", deb, "Depends").Output()
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	for _, name := range strings.Split(strings.TrimSpace(string(names)), ", ") {
+		switch name {
+		case "passwd":
+			m.copyTool("groupadd")
+			m.copyTool("useradd")
+		case "ca-certificates":
+			m.copyIn("/"+rootsFile, rootsFile)
+		default:
+			m.t.Fatalf("the package depends on %s: say here what that brings", name)
+		}
+		m.add("var/lib/dpkg/status", "Package: "+name+"\nStatus: install ok installed\nMaintainer: nobody <nobody@shop.example>\nArchitecture: "+runtime.GOARCH+"\nVersion: 1:4.13\nDescription: of Debian\n\n")
+	}
 }
 
 func (m *machine) mount(source, to, kind string, flags uintptr) {
@@ -326,7 +357,11 @@ func (m *machine) servePlaces() *httptest.Server {
 	if err != nil {
 		m.t.Fatal(err)
 	}
-	m.copyIn(cert, "etc/ssl/certs/ca-certificates.crt")
+	own, err := os.ReadFile(cert)
+	if err != nil {
+		m.t.Fatal(err)
+	}
+	m.add(rootsFile, string(own))
 	l, err := net.Listen("tcp", "127.0.0.1:443")
 	if err != nil {
 		m.t.Fatal(err)
@@ -396,6 +431,56 @@ func (m *machine) fail(line string) string {
 		m.t.Errorf("%s ended well: %s", line, out)
 	}
 	return string(out)
+}
+
+// refusesCertificate tries to set up with a certificate that root may read and
+// the service may not, by its mode or by that of its folder.
+func (m *machine) refusesCertificate() {
+	m.t.Helper()
+	dir := filepath.Join(m.root, "etc/ssl/own")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		m.t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	writePair(m.t, dir, "track.shop.example", time.Now().Add(time.Hour)) // mode 0600
+	const setUp = "spoor init --host track.shop.example --site https://shop.example --tls-cert /etc/ssl/own/cert.pem --tls-key /etc/ssl/own/key.pem --data /tmp/own --env /tmp/own.env"
+	f := func(prepare string, want ...string) {
+		m.t.Helper()
+		m.do("cd /etc/ssl/own; " + prepare)
+		said := m.fail(setUp)
+		if strings.Count(said, "user spoor may not read it") != len(want) || m.do("ls -A /tmp") != "" {
+			m.t.Errorf("after %s spoor init says %q and leaves %s", prepare, said, m.do("ls -A /tmp"))
+		}
+		for _, file := range want {
+			if !strings.Contains(said, "cannot use /etc/ssl/own/"+file+": user spoor may not read it; ") {
+				m.t.Errorf("after %s spoor init does not name %s: %q", prepare, file, said)
+			}
+		}
+	}
+	f(":", "cert.pem", "key.pem")
+	f("chmod 0644 cert.pem", "key.pem")
+	f("chown root:spoor key.pem; chmod 0640 key.pem; chmod 0700 .", "cert.pem", "key.pem")
+	m.do("chmod 0755 /etc/ssl/own; " + setUp)
+	m.do("rm -r /tmp/own /tmp/own.env")
+}
+
+// findsData checks that commands need no directory, and send those on who may not
+// know it.
+func (m *machine) findsData() {
+	m.t.Helper()
+	if log := m.do("cd /tmp; spoor audit --app shop-example"); !strings.Contains(log, "apps.create") {
+		m.t.Errorf("spoor audit shows %q", log)
+	}
+	const nobody = "cd /tmp; setpriv --reuid 65534 --regid 65534 --clear-groups "
+	if said := m.fail(nobody + "spoor audit --app shop-example"); !strings.Contains(said, "no spoor runs on the data directory /tmp/data; ") || !strings.Contains(said, "or use sudo: /etc/spoor/spoor.env, ") {
+		m.t.Errorf("to others spoor audit says %q", said)
+	}
+	if said := m.fail(nobody + "spoor audit --app shop-example --data /tmp/data"); strings.Contains(said, "sudo") {
+		m.t.Errorf("to others, of a directory of theirs, spoor audit says %q", said)
+	}
+	if said := m.fail(nobody + "spoor audit --app shop-example --data /var/lib/spoor"); !strings.Contains(said, "permission denied; use sudo") {
+		m.t.Errorf("to others spoor audit --data says %q", said)
+	}
 }
 
 // firstPageView is what the widget sends, from a visitor's address, over https.

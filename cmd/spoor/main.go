@@ -5,11 +5,16 @@
 package main
 
 import (
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"runtime"
 	"runtime/debug"
+	"slices"
 	"strings"
 	"time"
 	_ "time/tzdata" // time zones also where the system has none
@@ -28,7 +33,7 @@ Run it:
   spoor app create shop --timezone Europe/Warsaw --data /var/lib/spoor
   spoor app tokens shop --create crm --role read --data /var/lib/spoor
 
-Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names.`
+Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names. On a server that "init" has set up, those who may read /etc/spoor/spoor.env (or the file that SPOOR_ENV_FILE names) need no --data: SPOOR_DATA in it is the default of all commands but "serve", which gets its settings from systemd.`
 
 // commandLine is all of spoor's configuration. Kong fills it from flags and,
 // where a flag is absent, from the environment.
@@ -50,15 +55,18 @@ type commandLine struct {
 	Privacy    privacyCommand    `cmd:"" help:"Print the record of processing from the configuration in force: what is collected, for how long, where, who may read."`
 	Link       linkCommand       `cmd:"" help:"Sign a link for mails: a click that leads on, an image that tells of opening, a way to opt out."`
 	Version    versionCommand    `cmd:"" help:"Print the version."`
+
+	PrintVersion kong.VersionFlag `name:"version" help:"Print the version."`
 }
 
-// dataFlag is the one flag that all commands share.
+// dataFlag is the one flag that all commands share but serve, whose default is
+// another one.
 type dataFlag struct {
-	Data string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
+	Data string `help:"Directory of the data. [${default}]" default:"${data}" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
 }
 
 type serveCommand struct {
-	dataFlag
+	Data   string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
 	Listen string `help:"Address of the collector, which only takes data in. [${default}]" default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
 	Admin  string `help:"Address of the read side: REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
 	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
@@ -131,7 +139,9 @@ func main() {
 // run is main with its arguments and its exit status.
 func run(args []string) int {
 	var cli commandLine
+	data, hidden := installedData(settingsFile())
 	parser, err := kong.New(&cli, kong.Name("spoor"), kong.Description(description), kong.UsageOnError(),
+		kong.Vars{"data": data, "settings": settingsFile(), "version": "spoor " + version()},
 		kong.ConfigureHelp(kong.HelpOptions{NoExpandSubcommands: true, WrapUpperBound: 100}))
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "spoor: BUG:", err)
@@ -146,10 +156,51 @@ func run(args []string) int {
 		return 2
 	}
 	if err := command.Run(); err != nil {
+		if hidden && errors.Is(err, errNoServer) && !dataGiven(command) {
+			err = fmt.Errorf("%w; or use sudo: %s, which you may not read, names the data directory of the server on this machine", err, settingsFile())
+		}
 		fmt.Fprintf(os.Stderr, "spoor: %s\n", oneLine(err))
 		return 1
 	}
 	return 0
+}
+
+// settingsFile is where spoor init leaves the settings of an installed server.
+func settingsFile() string {
+	if file := os.Getenv("SPOOR_ENV_FILE"); file != "" {
+		return file
+	}
+	return "/etc/spoor/spoor.env"
+}
+
+const settingsBytesMax = 1 << 16
+
+// installedData is the data directory that the settings of an installed server
+// name, ./data if there are none; hidden tells that this user may not read them.
+// It is not for serve: one that is started by hand beside the service, for a
+// demo say, must not land on the service's data.
+func installedData(file string) (dir string, hidden bool) {
+	dir = "./data"
+	f, err := os.Open(file)
+	if err != nil {
+		return dir, errors.Is(err, fs.ErrPermission)
+	}
+	defer f.Close()
+	text, _ := io.ReadAll(io.LimitReader(f, settingsBytesMax)) // what could be read counts
+	for line := range strings.Lines(string(text)) {
+		value, ok := strings.CutPrefix(strings.TrimSpace(line), "SPOOR_DATA=")
+		if value = strings.Trim(value, `"'`); ok && filepath.IsAbs(value) {
+			dir = value // of several systemd takes the last one too
+		}
+	}
+	return dir, false
+}
+
+// dataGiven tells whether the data directory is one that somebody chose.
+func dataGiven(command *kong.Context) bool {
+	return os.Getenv("SPOOR_DATA") != "" || slices.ContainsFunc(command.Path, func(p *kong.Path) bool {
+		return p.Flag != nil && p.Flag.Name == "data"
+	})
 }
 
 // oneLine keeps joined errors on one line, which is what an operator greps.

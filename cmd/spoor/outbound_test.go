@@ -2,6 +2,7 @@ package main_test
 
 import (
 	"fmt"
+	"net/http"
 	"net/netip"
 	"os"
 	"os/exec"
@@ -13,11 +14,11 @@ import (
 )
 
 // Goal: by default the program calls nobody: while it serves, takes hits by
-// every door, sweeps, erases, exports and ends, it tries no address outside of
-// this machine, not even that of a name server.
+// every door, answers reads and logins, sweeps, erases, exports and ends, it tries
+// no address outside of this machine, not even that of a name server.
 // Method: strace writes every attempt down, in a network namespace without a
-// route, where none can succeed. The same trace of a server that was told to
-// call a webhook must show that call.
+// route, where none can succeed. The same trace of a demo that was told to call a
+// webhook must show that call.
 func TestNoOutboundCalls(t *testing.T) {
 	if os.Getenv(insideVariable) == "" {
 		if _, err := exec.LookPath("strace"); err != nil {
@@ -42,18 +43,21 @@ func TestNoOutboundCalls(t *testing.T) {
 		if err := os.WriteFile(binary, []byte(script), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		s := demo(t, append([]string{"--sweep-grace", "1ms"}, flags...)...)
-		s.hit(`{"key":"a","user_id":"u","attributes":{"email":"a@shop.example"},"url":"https://shop.example/"}`)
-		s.send("GET", s.collector+"/pixel.gif?k=demo&key=b", "")
-		s.send("POST", s.collector+"/v1/track", `{"writeKey":"demo","anonymousId":"c","event":"e"}`)
-		s.read("/api/public/users/")
-		s.export()
-		if len(flags) > 0 {
-			s.spoor("app", "set", "demo", "webhook=http://203.0.113.9/")
+		s := serve(t, folder(t), append([]string{"--sweep-grace", "1ms", "--app"}, flags...)...)
+		app, key, token := "demo", "demo", "demo"
+		if len(flags) == 0 {
+			app = "shop"
+			key = lastWord(s.spoor("app", "create", app))
+			token = lastWord(s.spoor("app", "tokens", app, "--create", "all", "--role", "admin"))
+		} else {
+			s.spoor("app", "set", app, "webhook=http://203.0.113.9/")
 		}
-		s.spoor("person", "object", "--app", "demo", "u")
+		s.everyDoor(app, key)
+		s.everyRead(token)
+		s.spoor("person", "object", "--app", app, "u")
+		s.spoor("person", "export", "--app", app, "u")
 		s.spoor("sweep", "--full")
-		s.spoor("erase", "--app", "demo", "u")
+		s.spoor("erase", "--app", app, "u")
 		s.spoor("privacy")
 		if len(flags) > 0 {
 			s.await(startMax, "the webhook to be called", func() bool { return len(outside(t, traces)) > 0 })
@@ -64,9 +68,64 @@ func TestNoOutboundCalls(t *testing.T) {
 	if calls := outside(t, work()); len(calls) > 0 {
 		t.Errorf("the program called:\n%s", strings.Join(calls, "\n"))
 	}
-	if calls := strings.Join(outside(t, work("--webhook-private")), "\n"); !strings.Contains(calls, `inet_addr("203.0.113.9")`) {
+	if calls := strings.Join(outside(t, work("--demo", "--webhook-private")), "\n"); !strings.Contains(calls, `inet_addr("203.0.113.9")`) {
 		t.Errorf("the trace does not show the call of the webhook: %s", calls)
 	}
+}
+
+// lastWord is the key or the secret at the end of what a command printed.
+func lastWord(text string) string {
+	words := strings.Fields(text)
+	return words[len(words)-1]
+}
+
+// staying is a client that does not go where it is led.
+var staying = &http.Client{Timeout: client.Timeout, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+
+// everyDoor sends by each door of the collector, and wants to be answered as
+// one whose hit was taken.
+func (s *server) everyDoor(app, key string) {
+	s.t.Helper()
+	link := func(what ...string) string {
+		return strings.TrimSpace(s.spoor(append([]string{"link", "--app", app, "--base", s.collector, "--profile", "a"}, what...)...))
+	}
+	f := func(status int, method, url, body string, headers ...string) {
+		s.t.Helper()
+		if r, err := ask(staying, method, url, body, headers...); err != nil || r.status != status || strings.Contains(r.body, "refused") {
+			s.t.Errorf("%s %s: %v, %d %.300s, want %d", method, url, err, r.status, r.body, status)
+		}
+	}
+	f(200, "POST", s.collector+"/hit?k="+key, `{"key":"a","user_id":"u","attributes":{"email":"a@shop.example"},"url":"https://shop.example/"}`)
+	f(200, "GET", s.collector+"/pixel.gif?k="+key+"&c=b", "")
+	f(200, "POST", s.collector+"/v1/track", `{"writeKey":"`+key+`","anonymousId":"c","event":"e"}`)
+	f(200, "GET", s.collector+"/widget.js", "")
+	f(200, "POST", s.collector+"/w?k="+key, `{"batch":[{"id":"abcdefghij012345-1","type":"page","url":"https://shop.example/"}]}`, "Origin", "https://shop.example")
+	f(200, "POST", s.collector+"/api/sdk/v1/batch/", `{"customer":{"user_id":"v"},"device":{"fcm_key":"t"},"events":[{"id":"a1","event":"e"}]}`, "Authorization", "Token "+key, "X-User-Key", "d")
+	f(302, "GET", link("--to", "https://shop.example/sale"), "")
+	f(200, "GET", link("--opt-out"), "")
+	f(200, "POST", link("--opt-out"), "")
+}
+
+// everyRead reads from the read side, and through the login of the collector's.
+func (s *server) everyRead(token string) {
+	s.t.Helper()
+	f := func(url string, header, value string) {
+		s.t.Helper()
+		if r := s.send("GET", url, "", header, value); r.status != http.StatusOK {
+			s.t.Errorf("GET %s: %d %.300s", url, r.status, r.body)
+		}
+	}
+	login, err := ask(staying, "POST", s.collector+"/app/login", "token="+token, "Content-Type", "application/x-www-form-urlencoded", "Origin", s.collector)
+	session, _, _ := strings.Cut(login.header.Get("Set-Cookie"), ";")
+	if err != nil || session == "" {
+		s.t.Fatalf("the login: %v, %d %.300s", err, login.status, login.body)
+	}
+	for _, path := range []string{"/api/public/users/", "/api/export/hits.ndjson", "/api/export/users.csv"} {
+		f(s.reads+path, "Authorization", "Token "+token)
+		f(s.collector+"/app"+path, "Cookie", session)
+	}
+	f(s.collector+"/app/", "Cookie", session)
+	f(s.reads+"/metrics", "Accept", "text/plain")
 }
 
 var (

@@ -140,6 +140,9 @@ func modeText(mode string) string {
 	case spoor.ModeConsent:
 		return fmt.Sprintf("consent (nothing before consent to analytics; then a first-party cookie of %d days that is not renewed; advertisers' click ids only with consent to marketing)", spoor.CookieDays)
 	}
+	if mode == spoor.ModeOff {
+		return "off (nothing is taken)"
+	}
 	return "key (the device's key is kept; the app on it asks for consent)"
 }
 

@@ -74,6 +74,7 @@ var scriptCommands = map[string]func(*testscript.TestScript, bool, []string){
 	"occupy":    scriptOccupy,
 	"oneline":   scriptOneLine,
 	"places":    scriptPlaces,
+	"pair":      scriptPair,
 }
 
 // scriptServe starts a server in the background: serve NAME flags. Its output
@@ -270,6 +271,19 @@ func scriptPlaces(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs("places.pem"), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: secure.Certificate().Raw}), 0o600))
 	ts.Setenv("PLACES", plain.URL)
 	ts.Setenv("SECURE", secure.URL)
+}
+
+// scriptPair makes a certificate of a host that ends after some time, and its
+// key, as DIR/cert.pem and DIR/key.pem: pair DIR HOST TIME.
+func scriptPair(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: pair DIR HOST TIME")
+	}
+	left, err := time.ParseDuration(args[2])
+	ts.Check(err)
+	ts.Check(os.MkdirAll(ts.MkAbs(args[0]), 0o755))
+	_, _, err = makePair(ts.MkAbs(args[0]), args[1], time.Now().Add(left))
+	ts.Check(err)
 }
 
 // packedPlaces is the embedded database, gzipped, with another name and another

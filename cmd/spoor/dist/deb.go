@@ -26,6 +26,7 @@ var packed = []struct {
 	{"postrm", "DEBIAN/postrm", 0o755},
 	{"spoor.service", "usr/lib/systemd/system/spoor.service", 0o644},
 	{"spoor.default", "etc/default/spoor", 0o644},
+	{"copyright", "usr/share/doc/spoor/copyright", 0o644},
 }
 
 // pack makes a Debian package. Settings, data and the user are the matter of

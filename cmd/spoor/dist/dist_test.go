@@ -129,6 +129,41 @@ func copySources(t *testing.T, to string) {
 	}
 }
 
+// Goal: of two commits of a day dpkg takes the later one for the newer version,
+// and a release for newer than both.
+// Method: commits a second apart, told in two time zones.
+func TestVersionsSort(t *testing.T) {
+	t.Chdir(t.TempDir())
+	t.Setenv("SOURCE_DATE_EPOCH", "")
+	for name, value := range map[string]string{"GIT_AUTHOR_NAME": "a", "GIT_AUTHOR_EMAIL": "a@shop.example", "GIT_COMMITTER_NAME": "a", "GIT_COMMITTER_EMAIL": "a@shop.example"} {
+		t.Setenv(name, value)
+	}
+	run(t, "git", "init", "-q")
+	var before string
+	for i, date := range []string{"2026-11-22T11:30:00+0000", "2026-11-22T17:00:01+0530", "2026-11-22T11:30:02+0000", "2026-11-22T12:30:03+0100", "2026-11-22T11:30:04+0000"} {
+		t.Setenv("GIT_COMMITTER_DATE", date)
+		t.Setenv("GIT_AUTHOR_DATE", date)
+		run(t, "git", "commit", "-q", "--allow-empty", "-m", "change")
+		var r release
+		if err := r.identify(); err != nil {
+			t.Fatal(err)
+		}
+		if want := fmt.Sprintf("0~2026112211300%d.", i); !strings.HasPrefix(r.version, want) || len(r.version) < len(want)+7 {
+			t.Errorf("the version of a commit at %s is %s, want %s and its number", date, r.version, want)
+		}
+		if i > 0 {
+			run(t, "dpkg", "--compare-versions", r.version, "gt", before)
+		}
+		before = r.version
+	}
+	run(t, "git", "tag", "-a", "-m", "first", "v0.1.0")
+	r := release{}
+	if err := r.identify(); err != nil || r.version != "0.1.0" {
+		t.Errorf("the version of the release is %q, %v", r.version, err)
+	}
+	run(t, "dpkg", "--compare-versions", "0.1.0", "gt", before)
+}
+
 // Goal: the programs are of their architecture and need no library.
 func TestProgramsAreStatic(t *testing.T) {
 	for arch, machine := range map[string]elf.Machine{"amd64": elf.EM_X86_64, "arm64": elf.EM_AARCH64} {
@@ -161,6 +196,7 @@ func TestPackage(t *testing.T) {
 			"-rwxr-xr-x root/root ./usr/bin/spoor",
 			"-rw-r--r-- root/root ./usr/lib/systemd/system/spoor.service",
 			"-rw-r--r-- root/root ./etc/default/spoor",
+			"-rw-r--r-- root/root ./usr/share/doc/spoor/copyright",
 		} {
 			fields := strings.Fields(want)
 			if !slices.ContainsFunc(strings.Split(list, "\n"), func(line string) bool {
@@ -170,11 +206,11 @@ func TestPackage(t *testing.T) {
 				t.Errorf("%s: the package has no %q of that day:\n%s", arch, want, list)
 			}
 		}
-		if n := strings.Count(list, "\n-"); n != 3 {
-			t.Errorf("%s: the package has %d files, want 3:\n%s", arch, n, list)
+		if n := strings.Count(list, "\n-"); n != 4 {
+			t.Errorf("%s: the package has %d files, want 4:\n%s", arch, n, list)
 		}
 		info := run(t, "dpkg-deb", "-f", file(t, arch, "deb"))
-		for _, want := range []string{"Package: spoor\n", "Version: " + testVersion + "\n", "Architecture: " + arch + "\n", "Depends: passwd\n"} {
+		for _, want := range []string{"Package: spoor\n", "Version: " + testVersion + "\n", "Architecture: " + arch + "\n", "Depends: passwd, ca-certificates\n"} {
 			if !strings.Contains(info, want) {
 				t.Errorf("%s: the package does not say %q:\n%s", arch, want, info)
 			}
@@ -250,12 +286,15 @@ func TestImage(t *testing.T) {
 		}
 		t.Cleanup(func() { os.RemoveAll(root) })
 		names := unpackLayer(t, layer, root)
-		if want := "etc/ etc/ssl/ etc/ssl/certs/ etc/ssl/certs/ca-certificates.crt spoor var/ var/lib/ var/lib/spoor/"; strings.Join(names, " ") != want {
+		if want := "LICENSE etc/ etc/ssl/ etc/ssl/certs/ etc/ssl/certs/ca-certificates.crt spoor var/ var/lib/ var/lib/spoor/"; strings.Join(names, " ") != want {
 			t.Errorf("the image holds %q", names)
 		}
 		roots, err := os.ReadFile(filepath.Join(root, "etc/ssl/certs/ca-certificates.crt"))
 		if n := bytes.Count(roots, []byte("BEGIN CERTIFICATE")); err != nil || n < 50 {
 			t.Errorf("the image knows %d authorities, %v", n, err)
+		}
+		if licence, err := os.ReadFile(filepath.Join(root, "LICENSE")); err != nil || !bytes.Contains(licence, []byte("Apache License")) {
+			t.Errorf("the image's licence: %v, %.100q", err, licence)
 		}
 		if arch == runtime.GOARCH {
 			serveImage(t, root, append(slices.Clone(config.Config.Entrypoint), config.Config.Cmd...), config.Config.Env)

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"os/exec"
+	"path/filepath"
 	"strings"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -20,7 +22,7 @@ import (
 // imageUser runs the program in a container; nobody else has this number.
 const imageUser = 65532
 
-// image writes an image that holds the program, the certificates of public
+// image writes an image that holds the program, its licence, the certificates of public
 // authorities (for ACME, webhooks and fetching a GeoIP database) and an empty
 // directory for the data; time zones are in the program.
 func (r *release) image(arch, program, to string) error {
@@ -77,6 +79,14 @@ func (r *release) layer(program string) ([]byte, error) {
 	if err != nil {
 		return nil, err
 	}
+	sources, err := exec.Command("go", "list", "-m", "-f", "{{.Dir}}", "github.com/spoorhq/spoor").Output()
+	if err != nil {
+		return nil, fmt.Errorf("cannot find the sources: %w", err)
+	}
+	licence, err := os.ReadFile(filepath.Join(strings.TrimSpace(string(sources)), "LICENSE"))
+	if err != nil {
+		return nil, err
+	}
 	var roots bytes.Buffer
 	for root := range bundle.Roots() {
 		if root.Constraint != nil {
@@ -94,6 +104,7 @@ func (r *release) layer(program string) ([]byte, error) {
 		owner int
 		data  []byte
 	}{
+		{"LICENSE", 0o644, 0, licence},
 		{"etc/", 0o755, 0, nil},
 		{"etc/ssl/", 0o755, 0, nil},
 		{"etc/ssl/certs/", 0o755, 0, nil},

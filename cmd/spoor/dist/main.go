@@ -37,7 +37,7 @@ type release struct {
 func main() {
 	var r release
 	flag.StringVar(&r.dir, "out", "dist", "directory of the results")
-	flag.StringVar(&r.version, "version", "", "version; default: the tag of the commit, or its day and number")
+	flag.StringVar(&r.version, "version", "", "version; default: the tag of the commit, or its time and number")
 	arch := flag.String("arch", "amd64,arm64", "architectures, by comma")
 	flag.Parse()
 	r.architectures = strings.Split(*arch, ",")
@@ -98,7 +98,7 @@ func (r *release) identify() error {
 		if tag, ok := strings.CutPrefix(commit, "v"); ok {
 			r.version = tag
 		} else {
-			r.version = "0~" + r.time.Format("20060102") + "." + commit
+			r.version = "0~" + r.time.Format("20060102150405") + "." + commit // sorts by time, and before any release
 		}
 		r.version = strings.ReplaceAll(r.version, "-", "+") // Debian takes a dash for the beginning of a revision
 	}
