@@ -1,5 +1,7 @@
 // What a visitor does, and what must be found afterwards. See run.cjs.
 'use strict';
+const { readFileSync } = require('node:fs');
+const { join } = require('node:path');
 
 const types = (hits) => hits.map((h) => h.type + (h.name ? ' ' + h.name : '')).sort();
 const pagesOf = (hits) => hits.filter((h) => h.type === 'page');
@@ -443,8 +445,11 @@ module.exports = {
       'type="password" name="p"', 'type="hidden" name="h"', 'name="x" autocomplete="cc-number"', 'name="y" autocomplete="section-a billing cc-csc"',
       'name="card"', 'name="cardNumber"', 'name="cvc"', 'name="CVV2"', 'name="iban"', 'name="ssn"', 'name="passport"', 'name="api_token"', 'name="client_secret"',
       'name="z" id="user-password"', 'name="n" autocomplete="new-password"',
+      'name="pwd"', 'name="PIN"', 'name="userPin"', 'name="pin_code"', 'name="smsOtp"', 'name="cv2"', 'name="apiKey"', 'name="api-key"', 'name="m" autocomplete="one-time-code"',
+      'name="o" autocomplete="current-password"', 'name="q" id="otp1"', 'name="r" aria-label="Your PIN"', 'name="s" type="password" id="shown"',
     ].map((f) => `<input ${f} value="${secret}">`).join('');
-    const body = `<form data-spoor-form="order" id="f">${fields}<input name="number" value="4111 1111 1111 1111"><input type="file" name="upload">
+    const body = `<form data-spoor-form="order" id="f">${fields}<input name="number" value="4111 1111 1111 1111"><input type="file" name="upload"><label>Card number <input name="t" value="${secret}"></label>
+      <input name="c1" value="4111.1111.1111.1111"><input name="c2" value="4111\u00a01111\u00a01111\u00a01111"><input name="c3" value="please charge 4111-1111-1111-1111, until 12/27"><input name="c4" value="411111111111 1111 12/27 123"><input name="c5" value="5018 0000 0009"><input name="shipping" value="+48 601 234 567, 2 of 3"><button type="button" id="show" onclick="document.getElementById('shown').type = 'text'">show</button>
       <input name="city" value="Warsaw"><textarea name="note">twice</textarea><input name="size" type="checkbox" value="40" checked><input name="size" type="checkbox" value="41" checked><input name="size" type="checkbox" value="42">
       <select name="colour"><option>red<option selected>green</select><button name="go" value="1">send</button></form>
       <form id="other"><input name="private" value="${secret}"><button id="b2">send</button></form>
@@ -453,13 +458,14 @@ module.exports = {
     await app.until('the page', (h) => h.length === 1);
     await w.until('the second file', () => w.gateway.requests.some((r) => r.path === '/widget-more.js'));
     await tab.click('#b2');
-    await tab.click('#f button');
+    await tab.click('#show'); // what was a password stays one
+    await tab.click('#f [name=go]');
     const hits = await app.until('the form', (h) => h.some((x) => x.type === 'form'));
     const form = hits.filter((h) => h.type === 'form');
     w.assert.equal(form.length, 1);
     w.assert.equal(form[0].name, 'order');
-    w.assert.deepEqual(form[0].properties, { city: 'Warsaw', note: 'twice', size: ['40', '41'], colour: 'green' });
-    for (const r of w.gateway.requests) w.assert.ok(!r.body.includes(secret) && !r.body.includes('4111'), 'a secret was sent');
+    w.assert.deepEqual(form[0].properties, { shipping: '+48 601 234 567, 2 of 3', city: 'Warsaw', note: 'twice', size: ['40', '41'], colour: 'green' });
+    for (const r of w.gateway.requests) w.assert.ok(!r.body.includes(secret) && !/4111|5018|1111/.test(r.body), 'a secret was sent');
     w.assert.deepEqual(v.errors, []);
   },
 
@@ -485,12 +491,13 @@ module.exports = {
       const tab = await v.open(w.page(app));
       await app.until('the page', (h) => h.length === 1);
       await w.sleep(200);
-      await tab.evaluate(() => { setTimeout(() => { throw new Error('broken shoes'); }); Promise.reject(new Error('broken promise')); });
+      await tab.evaluate(() => { setTimeout(() => { throw new Error('broken shoes of ann.kow@shop.example at https://api.shop.example/x?token=private'); }); Promise.reject(new Error('broken promise')); });
       if (errors) await app.until('the errors', (h) => h.filter((x) => x.name === 'js_error').length === 2);
       else await w.sleep(300);
       const found = (await app.hits()).filter((h) => h.name === 'js_error');
       w.assert.equal(found.length, errors ? 2 : 0);
       if (errors) w.assert.ok(found.some((h) => /broken shoes/.test(h.properties.message) && h.properties.line > 0), JSON.stringify(found[0].properties));
+      w.assert.ok(w.gateway.of(app).every((r) => !/ann\.kow|private/.test(r.body)), 'an address or a query was sent');
       await v.context.close();
     }
   },
@@ -510,6 +517,182 @@ module.exports = {
     w.assert.deepEqual(Object.keys(await v.cookies()), ['__ca__consent'], 'withdrawal deletes it, of whatever domain');
   },
 
+  async 'two apps on one origin keep their own'(w) {
+    const one = await w.app({ mode: 'exempt' });
+    const other = await w.app({ mode: 'exempt' });
+    const v = await w.visitor();
+    const tab = await v.open(w.page(one));
+    await w.until('the cookie', async () => (await v.cookies()).__ca__chat);
+    await w.until('the second file', () => w.gateway.requests.some((r) => r.path === '/widget-more.js'));
+    await w.sleep(100);
+    w.gateway.trouble = { status: 503, headers: { 'Retry-After': '60' } };
+    await tab.evaluate(() => userengage('event.unsent'));
+    await w.until('a refused try', () => w.gateway.of(one).some((r) => r.status === 503));
+    await tab.close({ runBeforeUnload: true });
+    w.gateway.trouble = null;
+    const foreign = await v.open(w.page(other, { body: '<a href="https://elsewhere.example/">away</a>' }));
+    await other.until('its page', (h) => h.length === 1);
+    await w.sleep(400);
+    await foreign.evaluate(() => UE.consent({ analytics: false })); // removes what is its own
+    w.assert.deepEqual(w.gateway.events(other).map((e) => e.type), ['page']);
+    w.assert.deepEqual((await v.storage(foreign)).map((k) => k.split('.').slice(0, 2).join('.')), ['__spoor.' + one.key]);
+    await v.context.clearCookies();
+    await v.open(w.page(one));
+    await one.until('the event', (h) => h.some((x) => x.name === 'unsent'));
+    w.assert.ok(!w.gateway.events(other).some((e) => e.name === 'unsent'));
+    w.assert.deepEqual(v.errors, []);
+  },
+
+  async 'nothing leaves before consent where the page says so'(w) {
+    const count = '<script>window.asked = 0; const real = NavigatorUAData.prototype.getHighEntropyValues; NavigatorUAData.prototype.getHighEntropyValues = function (l) { asked++; return real.call(this, l) }</script>';
+    const form = '<form data-spoor-form="order"><input name="city" value="Warsaw"><button>send</button></form><script>addEventListener("submit", (e) => e.preventDefault())</script>';
+    for (const by of ['tag', 'civchat']) {
+      const app = await w.app({ mode: 'consent' });
+      const v = await w.visitor();
+      const conf = `<script>window.civchat = { user_id: "u-9", email: "ann@shop.example", onLoad() { this.loaded = 1 }${by === 'tag' ? '' : ', mode: "consent"'} }</script>`;
+      const snippet = `${conf}<script async src="${w.track}/widget.js" data-key="${app.key}"${by === 'tag' ? ' data-mode="consent"' : ''}></script>`;
+      const path = w.page(app, { before: count, snippet, body: form });
+      const tab = await v.open(path);
+      await tab.waitForFunction(() => window.UE && UE.consent && civchat.loaded);
+      await tab.evaluate(() => { userengage('event.held'); UE.consent({ marketing: true }); });
+      await tab.click('button');
+      await tab.evaluate(() => dispatchEvent(new Event('pagehide')));
+      await w.sleep(500);
+      await (await v.open(path)).goto(w.site + '/elsewhere'); // a page that is left says nothing either
+      await w.sleep(200);
+      w.assert.equal(w.gateway.of(app).length, 0, by + ': a request before consent');
+      w.assert.equal(await tab.evaluate(() => window.asked), 0, by + ': hints before consent');
+      w.assert.deepEqual(Object.keys(await v.cookies()), ['__ca__consent']);
+      w.assert.deepEqual(await v.storage(tab), []);
+      await tab.evaluate(() => UE.consent({ analytics: true }));
+      const hits = await app.until('what was held', (h) => ['page', 'event held', 'form order'].every((t) => types(h).includes(t)));
+      w.assert.equal(hits.filter((h) => h.name === 'held').length, 1);
+      w.assert.ok(w.gateway.events(app)[0].hints.fullVersionList, 'hints after consent');
+      w.assert.ok(await w.until('the person', () => app.user('user_id=u-9')));
+      w.assert.deepEqual(v.errors, []);
+      await v.context.close();
+    }
+  },
+
+  async 'a device that may keep nothing is cleaned'(w) {
+    const app = await w.app();
+    const v = await w.visitor();
+    const planted = `<script>for (const k of ["__spoor.${app.key}.left", "__spoor.another.left", "mine"]) localStorage[k] = "1"</script>`;
+    const tab = await v.open(w.page(app, { before: planted }));
+    await app.until('the page', (h) => h.length === 1);
+    await w.until('a clean device', async () => (await v.storage(tab)).length === 2);
+    w.assert.deepEqual((await v.storage(tab)).sort(), ['__spoor.another.left', 'mine']);
+    w.assert.equal(w.gateway.requests.filter((r) => r.path === '/widget-more.js').length, 0);
+  },
+
+  async 'a cookie that is none of the collector’s is replaced'(w) {
+    for (const value of ['x'.repeat(3000), '~AAAAAAAAAAAAAAAAAAAAAA', '<script>']) {
+      const app = await w.app({ mode: 'exempt' });
+      const v = await w.visitor();
+      await v.context.addCookies([{ name: '__ca__chat', value, domain: '.shop.localhost', path: '/' }]);
+      const tab = await v.open(w.page(app));
+      const of = async () => (await v.context.cookies(w.site)).filter((c) => c.name === '__ca__chat').map((c) => c.value);
+      await w.until('another cookie than ' + value.slice(0, 24), async () => (await of()).every((c) => keyForm.test(c)));
+      w.assert.equal((await of()).length, 1);
+      const key = (await of())[0];
+      w.assert.equal(await tab.evaluate(() => civchat.userKey), key);
+      await tab.evaluate(() => userengage('event.next'));
+      await app.until('an event of the same visitor', (h) => h.some((x) => x.name === 'next'));
+      w.assert.equal(w.gateway.events(app).find((e) => e.name === 'next').key, key);
+      w.assert.ok(await app.user('key=' + key));
+      await v.context.close();
+    }
+  },
+
+  async 'a choice is written when it changes'(w) {
+    const app = await w.app();
+    const v = await w.visitor();
+    const says = (consent) => w.page(app, { before: `<script>window.civchat = { consent: ${JSON.stringify(consent)} }</script>` });
+    const silent = await v.open(w.page(app));
+    await silent.waitForFunction(() => window.UE && UE.consent);
+    await silent.evaluate(() => { UE.consent({}); UE.consent({ analytics: 'yes' }); });
+    w.assert.deepEqual(Object.keys(await v.cookies()), []);
+    const path = says({ analytics: true, marketing: false });
+    await v.open(path);
+    const kept = await w.until('the choice', async () => (await v.cookies()).__ca__consent);
+    w.assert.equal(kept.value, '1.0.NaN');
+    await w.sleep(1100); // a cookie that is renewed would end a second later
+    const tab = await v.open(path);
+    await tab.waitForFunction(() => window.UE && UE.consent);
+    await tab.evaluate(() => UE.consent({ marketing: false }));
+    w.assert.equal((await v.cookies()).__ca__consent.expires, kept.expires, 'the choice was renewed');
+    await v.open(says({ analytics: false })); // the page's word wins
+    await w.until('the new choice', async () => (await v.cookies()).__ca__consent.value === '0.0.NaN');
+  },
+
+  async 'without a write key it only says so'(w) {
+    const v = await w.visitor();
+    const said = [];
+    v.context.on('console', (m) => said.push(m.type() + ': ' + m.text()));
+    const snippet = `<script>window.civchat = { user_id: "u1" }</script><script async src="${w.track}/widget.js"></script>`;
+    const tab = await v.open(w.page({}, { snippet, body: '<a href="https://elsewhere.example/">away</a>' }));
+    await tab.waitForFunction(() => window.UE && UE.consent);
+    await tab.evaluate(() => { userengage('event.x'); UE.consent({ analytics: true }); UE.pageHit({}); UE.resetAuth({}); history.pushState(null, '', '/route'); });
+    await w.sleep(300);
+    // What the page of another case has left may still come.
+    w.assert.deepEqual(w.gateway.requests.filter((r) => r.path !== '/w' || !r.key || r.key === 'undefined').map((r) => r.path), ['/widget.js']);
+    w.assert.deepEqual(said.filter((s) => s.startsWith('warning')), ['warning: spoor: no data-key']);
+    w.assert.deepEqual(Object.keys(await v.cookies()), []);
+    w.assert.deepEqual(v.errors, []);
+  },
+
+  async 'after destroy nothing is done any more'(w) {
+    const app = await w.app({ mode: 'exempt' });
+    const v = await w.visitor();
+    const tab = await v.open(w.page(app));
+    const cookie = await w.until('the cookie', async () => (await v.cookies()).__ca__chat);
+    await tab.evaluate(() => UE.destroy());
+    await w.sleep(200);
+    const before = w.gateway.requests.length;
+    await tab.evaluate(() => { UE.consent({ analytics: false }); UE.resetAuth({}); UE.pageHit({ user_id: 'u1' }); userengage('event.x'); });
+    await w.sleep(300);
+    w.assert.deepEqual(Object.entries(await v.cookies()).map(([k, c]) => [k, c.value]), [['__ca__chat', cookie.value]]);
+    w.assert.equal(w.gateway.requests.length, before);
+    w.assert.deepEqual(v.errors, []);
+  },
+
+  async 'a page that is rendered before it is seen'(w) {
+    const app = await w.app();
+    const v = await w.visitor();
+    const path = w.page(app);
+    const rules = `<script type="speculationrules">{"prerender":[{"urls":["${path}"],"eagerness":"immediate"}]}</script>`;
+    const first = w.page({}, { snippet: '', body: rules + `<a href="${path}">shoes</a>` });
+    const tab = await v.open(first);
+    await w.until('the script', () => w.gateway.requests.some((r) => r.path === '/widget.js'));
+    await w.sleep(500);
+    w.assert.equal(w.gateway.of(app).length, 0, 'it was sent before it was seen');
+    await tab.click('a');
+    const [hit] = await app.until('the page', (h) => h.length === 1);
+    w.assert.equal(hit.url, w.site + path);
+  },
+
+  async 'the lines of the README'(w) {
+    const readme = readFileSync(join(__dirname, '..', '..', 'README.md'), 'utf8');
+    const section = readme.split('\n## ').find((s) => s.startsWith('Put it on your site\n'));
+    const blocks = (language) => [...section.matchAll(new RegExp('```' + language + '\\n([^]*?)```', 'g'))].map((m) => m[1]);
+    const [[html], js] = [blocks('html'), blocks('js')];
+    w.assert.ok(html.split('\n').length <= 8 && js.length > 0);
+    const lines = (app) => html.replaceAll('https://track.shop.example', w.track).replaceAll('KEY', app.key);
+    for (const mode of ['cookieless', 'exempt', 'consent']) {
+      const app = await w.app({ mode });
+      const v = await w.visitor();
+      const body = js.map((block) => `<script>${block}</script>`).join('');
+      const tab = await v.open(w.page(app, { snippet: lines(app), body }));
+      const hits = await app.until('what the page says', (h) => ['page', 'event signup', 'product add to cart'].every((t) => types(h).includes(t)));
+      w.assert.equal(hits.filter((h) => h.name === 'signup').length, 1);
+      const user = await w.until('the person', () => app.user('user_id=u1'));
+      w.assert.equal(user.email, 'ann@shop.example');
+      w.assert.equal(await tab.evaluate(() => document.cookie.includes('__ca__consent=1.0.NaN')), true, mode);
+      w.assert.deepEqual(v.errors, []);
+      await v.context.close();
+    }
+  },
+
   async 'the demo page shows hits arriving'(w) {
     const v = await w.visitor({ viewport: { width: 360, height: 740 } });
     const complaints = [];
@@ -527,10 +710,24 @@ module.exports = {
     const list = await tab.textContent('#list');
     w.assert.ok(list.includes('"topic":"shoes"') && !list.includes('secret'), list);
     w.assert.equal(await tab.textContent('#mode'), 'cookieless');
+    const says = (text) => w.until(text, async () => (await tab.textContent('#said')).startsWith(text));
+    await tab.click('[data-do=event]');
+    await says('Sent the event');
+    await tab.click('[data-do=withdraw]');
+    await tab.click('[data-do=product]');
+    await says('Nothing was sent: consent is withdrawn');
+    await tab.click('[data-do=grant]');
+    await tab.click('form button');
+    await says('Sent the form');
     await tab.click('[data-do=ignore]');
+    await tab.click('form button');
+    await says('Nothing was sent: this browser is ignored');
     w.assert.ok((await v.cookies()).__spoor_ignore);
     await tab.click('[data-do=track]');
-    await tab.waitForFunction(() => !document.cookie.includes('__spoor_ignore'));
+    await tab.waitForFunction(() => !document.cookie.includes('__spoor_ignore') && window.UE?.destroy);
+    await tab.evaluate(() => UE.destroy());
+    await tab.click('[data-do=identify]');
+    await says('Nothing was sent.');
     w.assert.equal(await tab.evaluate(() => document.documentElement.scrollWidth <= innerWidth), true, 'it is wider than a phone');
     w.assert.deepEqual([...hosts].filter((h) => h !== 'null'), [w.collector]);
     w.assert.deepEqual(complaints, []);

@@ -3,6 +3,33 @@
 
 const $ = (id) => document.getElementById(id)
 
+// sent says what was sent as soon as the collector has taken it. The widget
+// sends within a moment, or not at all.
+const waitMs = 2000
+let asked = 0
+function sent(text) {
+  const mine = ++asked
+  const since = performance.now()
+  const gone = (e) => /\/w\?k=/.test(e.name) && e.startTime >= since && e.responseStatus === 200
+  const look = () => {
+    if (mine !== asked) return
+    if (performance.getEntriesByType('resource').some(gone)) return say(text)
+    if (performance.now() < since + waitMs) return setTimeout(look, 50)
+    if (/__spoor_ignore=1/.test(document.cookie)) return say('Nothing was sent: this browser is ignored.')
+    if (/__ca__consent=0/.test(document.cookie)) return say('Nothing was sent: consent is withdrawn.')
+    say('Nothing was sent.')
+  }
+  look()
+  return '…'
+}
+
+function say(text) {
+  $('said').textContent = text
+}
+
+// The browser keeps the first 250 requests only, unless told otherwise.
+performance.setResourceTimingBufferSize(10000)
+
 let routes = 0
 const doings = {
   route() {
@@ -13,15 +40,15 @@ const doings = {
   },
   event() {
     userengage('event.demo_button', { shoes: 2, colour: 'green' })
-    return 'Sent the event demo_button.'
+    return sent('Sent the event demo_button.')
   },
   product() {
     userengage('product_event', { product_id: 'shoes-7', event_type: 'add to cart', name: 'Shoes', price: 59.9 })
-    return 'Sent the product event add to cart.'
+    return sent('Sent the product event add to cart.')
   },
   identify() {
     UE.pageHit({ user_id: 'demo-visitor', email: 'visitor@shop.example', first_name: 'Demo' })
-    return 'Said who I am: demo-visitor.'
+    return sent('Said who I am: demo-visitor.')
   },
   reset() {
     UE.resetAuth({})
@@ -48,13 +75,14 @@ const doings = {
 for (const button of document.querySelectorAll('[data-do]')) {
   button.addEventListener('click', () => {
     // Whoever blocks the script has a page that works all the same.
-    $('said').textContent = window.UE?.consent ? doings[button.dataset.do]() : 'The widget is not here: something blocks it.'
+    asked++ // what was said before is of no interest any more
+    say(window.UE?.consent ? doings[button.dataset.do]() : 'The widget is not here: something blocks it.')
   })
 }
 
 document.querySelector('form').addEventListener('submit', (event) => {
   event.preventDefault()
-  $('said').textContent = 'Sent the form newsletter, without its password.'
+  say(sent('Sent the form newsletter, without its password.'))
 })
 
 const shownMax = 50

@@ -2,38 +2,52 @@
 // existing sites, forms, JavaScript errors, and events that another page has
 // left behind. core.js loads it where one of these is used.
 
-const attributesCharsMax = 2e4
+const attributesCharsMax = 1e4
 const valueCharsMax = 1000
 const errorsMax = 10
 
-// These never leave the page, whatever the form says.
-const secretField = /card|cc-|cvc|cvv|csc|iban|ssn|pass|token|secret/i
+// Fields that never leave the page, by what they and their labels are called.
+// Short words count where they end, or else shipping had a pin in it.
+const secretField = /card|cc-|cvc|cvv|cv2|csc|iban|ssn|pesel|pass|pwd|has[łl]o|(pin|otp)(?![a-z])|(pin|otp).?code|one-time|token|secret|api.?key/i
 
 // What is no attribute in the configuration of existing sites.
-const noAttribute = /^(apiKey|user_id|userKey|consent|state)$/
+const noAttribute = /^(apiKey|user_id|userKey|consent|mode|state)$/
 
-// isCardNumber catches a card number in a field of another name: 15 to 19
-// digits with a right check digit. Phone numbers rarely have so many.
-const isCardNumber = (text) => {
-  const digits = text.replace(/[ -]/g, '')
-  if (!/^\d{15,19}$/.test(digits)) return false
-  let sum = 0
-  for (let i = 0; i < digits.length; i++) {
-    const n = digits[digits.length - 1 - i] * (1 + (i % 2))
-    sum += n > 9 ? n - 9 : n
-  }
-  return sum % 10 == 0
+// hasCardNumber finds card numbers, of 12 to 19 digits of which the last
+// checks the others, in any text and however they are parted. One in ten other
+// numbers of that length looks the same and is left out as well.
+const hasCardNumber = (text) => {
+  for (const digits of text.normalize('NFKC').replace(/[^\p{L}\p{N}]/gu, '').match(/\d{12,}/g) || [])
+    for (let end = 12; end <= digits.length; end++) {
+      let sum = 0
+      for (let i = 1; i <= Math.min(19, end); i++) {
+        const n = digits[end - i] * (2 - (i % 2))
+        sum += n > 9 ? n - 9 : n
+        if (i > 11 && sum % 10 == 0) return true
+      }
+    }
+  return false
+}
+
+// What was a password once stays one, also while the page shows it.
+const passwords = new WeakSet()
+const remember = () => document.querySelectorAll('[type=password]').forEach((f) => passwords.add(f))
+
+const nameOf = (f) => {
+  const labels = Array.from(f.labels || [], (label) => label.textContent)
+  const names = [f.name, f.id, f.getAttribute('autocomplete'), f.getAttribute('aria-label'), f.placeholder, ...labels]
+  return names.join(' ').replace(/([a-z])([A-Z])/g, '$1 $2')
 }
 
 const readForm = (form) => {
   const fields = {}
   for (const f of form.elements) {
     if (!f.name || f.disabled || /^(password|hidden|file|submit|button|reset|image|fieldset|output)$/.test(f.type)) continue
-    if (secretField.test(f.name + ' ' + f.id + ' ' + f.autocomplete)) continue
+    if (passwords.has(f) || secretField.test(nameOf(f))) continue
     if (/^(checkbox|radio)$/.test(f.type) && !f.checked) continue
     const values = f.selectedOptions ? Array.from(f.selectedOptions, (o) => o.value) : [f.value]
     for (const v of values) {
-      if (!v || isCardNumber(v)) continue
+      if (!v || hasCardNumber(v.slice(0, 2 * valueCharsMax))) continue // a number may stand across the cut
       const text = v.slice(0, valueCharsMax)
       fields[f.name] = f.name in fields ? [].concat(fields[f.name], text) : text
     }
@@ -45,7 +59,6 @@ const readForm = (form) => {
 const file = /\.(pdf|zip|gz|dmg|exe|msi|apk|deb|rpm|csv|docx?|xlsx?|pptx?|mp[34])$/i
 
 // Each page has an entry of its own in localStorage: no two write the same.
-const prefix = '__spoor.'
 const entryCharsMax = 64e3
 const leaseMs = 18e4 // for so long no other page touches the entry of one that lives
 
@@ -59,7 +72,7 @@ const read = (text) => {
   }
 }
 
-export default (core) => {
+export default (core, prefix) => {
   const conf = core.conf_
   const { on_: on, add_: add, quiet_: quiet } = core
 
@@ -97,11 +110,6 @@ export default (core) => {
 
   const entries = () => Object.keys(localStorage).filter((k) => k.startsWith(prefix))
 
-  core.unsave_ = quiet(() => {
-    saved = []
-    for (const k of entries()) localStorage.removeItem(k)
-  })
-
   // adopt takes over what pages that are gone have left. Of two pages that look
   // at once one finds an entry: it goes when it is read, and where there are
   // locks only one page looks.
@@ -123,14 +131,21 @@ export default (core) => {
     core.later_()
   })
 
-  let reporting
   let reported = 0
   const report = (message, source, line) => {
-    if (!message || reported++ >= errorsMax) return
-    const properties = { message: String(message).slice(0, 300), source: String(source || '').split(/[?#]/)[0].slice(0, 300), line }
+    if (!core.errors_ || !message || reported++ >= errorsMax) return
+    // Addresses and queries in it may be persons'.
+    const told = String(message).slice(0, 1000).replace(/\S+(@|%40)\S*|[?#]\S*=\S*|\?\S+/g, '…')
+    const properties = { message: told.slice(0, 300), source: String(source || '').split(/[?#]/)[0].slice(0, 300), line }
     add({ type: 'event', name: 'js_error', properties })
   }
 
+  on(window, 'error', (e) => report(e.message, e.filename, e.lineno))
+  on(window, 'unhandledrejection', (e) => report(e.reason?.message ?? e.reason))
+
+  remember()
+  on(document, 'focusin', remember)
+  on(document, 'pointerdown', remember)
   on(document, 'submit', (event) => {
     const form = event.target
     const name = form.getAttribute('data-spoor-form')
@@ -147,14 +162,18 @@ export default (core) => {
   on(document, 'click', clicked)
   on(document, 'auxclick', clicked)
 
+  // What failed without a network says nothing of the collector; what it has
+  // asked for before holds.
+  let asked = 0
+  on(window, 'offline', () => (asked = core.until_))
   on(window, 'online', () => {
-    if (!core.told_) core.until_ = 0
+    core.until_ = asked
     core.send_()
   })
   on(window, 'pageshow', (event) => {
     freed = 0
     // What another page has taken meanwhile is its.
-    if (event.persisted && saved[0] && !localStorage[prefix + core.page_]) core.queue_ = core.queue_.filter((e) => !saved.includes(e.id))
+    if (event.persisted && core.kept_ && saved[0] && !localStorage[prefix + core.page_]) core.queue_ = core.queue_.filter((e) => !saved.includes(e.id))
   })
 
   tell(conf)
@@ -174,12 +193,6 @@ export default (core) => {
       if (o.user_id) conf.user_id = o.user_id
       add({ type: 'identify' })
       tell(o)
-    },
-    errors_() {
-      if (reporting) return
-      reporting = 1
-      on(window, 'error', (e) => report(e.message, e.filename, e.lineno))
-      on(window, 'unhandledrejection', (e) => report(e.reason?.message ?? e.reason))
     },
   }
 }
