@@ -656,21 +656,6 @@ module.exports = {
     w.assert.deepEqual(v.errors, []);
   },
 
-  async 'a page that is rendered before it is seen'(w) {
-    const app = await w.app();
-    const v = await w.visitor();
-    const path = w.page(app);
-    const rules = `<script type="speculationrules">{"prerender":[{"urls":["${path}"],"eagerness":"immediate"}]}</script>`;
-    const first = w.page({}, { snippet: '', body: rules + `<a href="${path}">shoes</a>` });
-    const tab = await v.open(first);
-    await w.until('the script', () => w.gateway.requests.some((r) => r.path === '/widget.js'));
-    await w.sleep(500);
-    w.assert.equal(w.gateway.of(app).length, 0, 'it was sent before it was seen');
-    await tab.click('a');
-    const [hit] = await app.until('the page', (h) => h.length === 1);
-    w.assert.equal(hit.url, w.site + path);
-  },
-
   async 'the lines of the README'(w) {
     const readme = readFileSync(join(__dirname, '..', '..', 'README.md'), 'utf8');
     const section = readme.split('\n## ').find((s) => s.startsWith('Put it on your site\n'));
