@@ -656,6 +656,20 @@ module.exports = {
     w.assert.deepEqual(v.errors, []);
   },
 
+  // A browser that is driven like this never shows pages that it has rendered
+  // ahead, so the page itself says that it is one.
+  async 'a page that is rendered before it is seen'(w) {
+    const app = await w.app();
+    const v = await w.visitor();
+    const ahead = '<script>window.ahead = true; Object.defineProperty(document, "prerendering", { get: () => ahead })</script>';
+    const tab = await v.open(w.page(app, { before: ahead }));
+    await tab.waitForFunction(() => window.UE && UE.consent);
+    await w.sleep(400);
+    w.assert.equal(w.gateway.of(app).length, 0, 'it was sent before it was seen');
+    await tab.evaluate(() => { ahead = false; });
+    await app.until('the page', (h) => h.length === 1);
+  },
+
   async 'the lines of the README'(w) {
     const readme = readFileSync(join(__dirname, '..', '..', 'README.md'), 'utf8');
     const section = readme.split('\n## ').find((s) => s.startsWith('Put it on your site\n'));

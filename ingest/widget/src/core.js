@@ -91,9 +91,8 @@ const clear = quiet(() => {
   for (const k in localStorage) if (k.startsWith(prefix)) delete localStorage[k]
 })
 
-// silent says that nothing may be sent: not before consent where it is asked
-// for, and not by a page that nobody has seen yet.
-const silent = () => off || d.prerendering || !(choice.analytics ?? mode != 'consent')
+// silent says that nothing may be sent, as before consent where it is asked for.
+const silent = () => off || !(choice.analytics ?? mode != 'consent')
 
 const add = (core.add_ = (event) => {
   if (off || choice.analytics === false) return
@@ -137,7 +136,7 @@ const send = (core.send_ = (last) => {
   if (silent()) return
   if (!last) {
     if (busy) return
-    if (Date.now() < core.until_) return later()
+    if (Date.now() < core.until_ || d.prerendering) return later()
     if (want) return load().then(later)
   }
   const asked = choice.analytics
