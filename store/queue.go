@@ -153,7 +153,7 @@ func weight(hits []spoor.Hit) int64 {
 	for i := range hits {
 		h := &hits[i]
 		n += 640 + int64(len(h.ID)+len(h.Key)+len(h.UserID)+len(h.FormerID)+len(h.Name)+len(h.URL)+len(h.Referrer)+
-			len(h.Title)+len(h.Properties)+len(h.UserAgent)+len(h.Resolution)+len(h.Language)+len(h.TimeZone))
+			len(h.Title)+len(h.Properties)+len(h.UserAgent)+len(h.Resolution)+len(h.Language)+len(h.TimeZone)+len(h.MobileAdd)+len(h.MobileDrop))
 		n += int64(len(h.Hints.Platform) + len(h.Hints.PlatformVersion) + len(h.Hints.Model))
 		for _, b := range h.Hints.Brands {
 			n += 32 + int64(len(b.Name)+len(b.Version))
@@ -162,9 +162,17 @@ func weight(hits []spoor.Hit) int64 {
 		n += int64(len(p.City) + len(p.Region) + len(p.Country) +
 			len(a.OS) + len(a.OSVersion) + len(a.Browser) + len(a.BrowserVersion) + len(a.Device) +
 			len(c.Channel) + len(c.Source) + len(c.Medium) + len(c.Name) + len(c.Term) + len(c.Content))
-		for _, a := range h.Attributes {
-			n += 80 + int64(len(a.Name)+len(a.Text))
+		n += weightOf(h.Attributes)
+		if w := h.Withheld; w != nil {
+			n += 128 + int64(len(w.Key)+len(w.UserID)+len(w.FormerID)+len(w.MobileAdd)) + weightOf(w.Attributes)
 		}
+	}
+	return n
+}
+
+func weightOf(list []spoor.Attribute) (n int64) {
+	for i := range list {
+		n += 80 + int64(len(list[i].Name)+len(list[i].Text))
 	}
 	return n
 }
