@@ -346,3 +346,17 @@ func topLevel(object []byte, name string) bool {
 	_ = json.Unmarshal(object, &members)
 	return members[name] != nil
 }
+
+// Goal: ids for advertisers are known in any spelling, and other names are not.
+func TestForAdvertisers(t *testing.T) {
+	for _, name := range []string{"idfa", "IDFA", "ios_idfa", "advertisingId", "advertising_id", "$advertising-id", "gps_adid", "oaid", "AndroidAdvertisingID"} {
+		if !forAdvertisers(name) {
+			t.Errorf("%s is kept", name)
+		}
+	}
+	for _, name := range []string{"", "id", "model", "carrier", "advertising", "identifier", "idfa2", strings.Repeat("idfa", 20)} {
+		if forAdvertisers(name) {
+			t.Errorf("%s is dropped", name)
+		}
+	}
+}

@@ -15,10 +15,24 @@ var advertising = map[string]bool{
 	"advertisingid": true, "advertisingidentifier": true, "androidadvertisingid": true, "idforadvertisers": true,
 }
 
+const advertisingLongest = 40
+
 // forAdvertisers reports whether a name is one of an id for advertisers, in
 // whatever spelling: advertising_id, advertisingId.
 func forAdvertisers(name string) bool {
-	return len(name) <= 40 && advertising[strings.ToLower(strings.NewReplacer("_", "", "-", "", ".", "", "$", "").Replace(name))]
+	if len(name) > advertisingLongest {
+		return false
+	}
+	plain := make([]byte, 0, advertisingLongest)
+	for i := range len(name) {
+		switch c := name[i]; {
+		case c >= 'A' && c <= 'Z':
+			plain = append(plain, c+'a'-'A')
+		case c != '_' && c != '-' && c != '.' && c != '$':
+			plain = append(plain, c)
+		}
+	}
+	return advertising[string(plain)]
 }
 
 // sdkDevice is what an SDK says about the device that it runs on.
