@@ -26,20 +26,11 @@ const (
 // alone again; in open loops, so that waiting counts.
 func (b *bench) blastAndReport() (err error) {
 	data := filepath.Join(b.work, "blast")
-	server, err := startSpoor(b.binary, data, 0, blastStreams+neighbourStream)
+	server, err := b.blastServer(data)
 	if err != nil {
 		return err
 	}
 	defer server.kill()
-	// An app that sends mails to a million has no limit, and its pixels have keys.
-	if err := server.createApp("mailer", map[string]string{"events_per_minute": "none", "hits_days": "760", "mode": "exempt"}); err != nil {
-		return err
-	}
-	for i := range neighbourApps {
-		if err := server.createApp(fmt.Sprintf("shop-%04d", i), nil); err != nil {
-			return err
-		}
-	}
 	salt := rand.Uint64()
 	t := newTraffic(salt, server.keys, doorHit, doorOpen)
 	streams := make([]*stream, blastStreams+neighbourStream)
@@ -98,20 +89,43 @@ func (b *bench) blastAndReport() (err error) {
 	if err != nil {
 		return err
 	}
-	fmt.Printf("\n%s opens of one app, offered at %.0f a second in %.0f s: %s acknowledged, %s refused with 503, %d broken; p50 %s, p99 %s; RSS at most %d MiB\n",
-		thousands(blast.requests+blast.refusedRequests+blast.errors), opens.pace, blast.seconds, thousands(blast.events), thousands(blast.refusedRequests), blast.errors,
-		round(blast.percentile(50)), round(blast.percentile(99)), rss>>20)
-	for _, row := range []struct {
-		name string
-		*result
-	}{{"before", before}, {"during", during.got}, {"after", after}} {
-		fmt.Printf("%d other apps, %d hits/s, %s: p50 %s, p99 %s; %d refused, %d broken\n",
-			neighbourApps, neighbourRate, row.name, round(row.percentile(50)), round(row.percentile(99)), row.refusedRequests, row.errors)
-	}
-	calm := float64(before.percentile(99)+after.percentile(99)) / 2
-	fmt.Printf("their p99 is %.1f times that without the mail; the aim is %d\n%s\n", float64(during.got.percentile(99))/calm, blastFactor, found)
+	reportBlast(opens.pace, blast, before, during.got, after, rss)
+	fmt.Println(found)
 	if !found.clean() {
 		return errors.New("the ledger does not add up: see above")
 	}
 	return os.RemoveAll(data)
+}
+
+// blastServer has an app that sends mails to a million, without limit and with
+// keys in its pixels, and its neighbours.
+func (b *bench) blastServer(data string) (*server, error) {
+	s, err := startSpoor(b.binary, data, 0, blastStreams+neighbourStream)
+	if err != nil {
+		return nil, err
+	}
+	err = s.createApp("mailer", map[string]string{"events_per_minute": "none", "hits_days": "760", "mode": "exempt"})
+	for i := 0; i < neighbourApps && err == nil; i++ {
+		err = s.createApp(fmt.Sprintf("shop-%04d", i), nil)
+	}
+	if err != nil {
+		s.kill()
+		return nil, err
+	}
+	return s, nil
+}
+
+func reportBlast(pace float64, blast, before, during, after *result, rss int64) {
+	fmt.Printf("\n%s opens of one app, offered at %.0f a second in %.0f s: %s acknowledged, %s refused with 503, %d broken; p50 %s, p99 %s; RSS at most %d MiB\n",
+		thousands(blast.requests+blast.refusedRequests+blast.errors), pace, blast.seconds, thousands(blast.events), thousands(blast.refusedRequests), blast.errors,
+		round(blast.percentile(50)), round(blast.percentile(99)), rss>>20)
+	for _, row := range []struct {
+		name string
+		*result
+	}{{"before", before}, {"during", during}, {"after", after}} {
+		fmt.Printf("%d other apps, %d hits/s, %s: p50 %s, p99 %s; %d refused, %d broken\n",
+			neighbourApps, neighbourRate, row.name, round(row.percentile(50)), round(row.percentile(99)), row.refusedRequests, row.errors)
+	}
+	calm := float64(before.percentile(99)+after.percentile(99)) / 2
+	fmt.Printf("their p99 is %.1f times that without the mail; the aim is %d\n", float64(during.percentile(99))/calm, blastFactor)
 }
