@@ -33,12 +33,13 @@ const (
 	KindAlias            // two ids are the same person
 	KindGroup            // a person belongs to a company
 	KindServerEvent      // an event posted by the customer's own server
+	KindLeave            // a page was left; ends the time on it, and is no event
 	kindCount
 )
 
 var kindNames = [kindCount]string{
 	"none", "page", "screen", "event", "click", "product", "form", "mail_open",
-	"mail_click", "push", "identify", "ping", "alias", "group", "server_event",
+	"mail_click", "push", "identify", "ping", "alias", "group", "server_event", "leave",
 }
 
 // String gives the name used on the wire and in exports, such as "page".
@@ -77,7 +78,7 @@ func (k Kind) Counts() Counts {
 		return Counts{Active: true, Visitor: true, Event: true}
 	case KindMailOpen, KindMailClick, KindPush, KindServerEvent:
 		return Counts{Active: true, Event: true}
-	case KindIdentify, KindPing, KindAlias, KindGroup:
+	case KindIdentify, KindPing, KindAlias, KindGroup, KindLeave:
 		return Counts{Active: true}
 	}
 	return Counts{}
@@ -221,6 +222,7 @@ type Hit struct {
 	Visit   int64  // start of the visit it belongs to; 0 if it makes none
 	First   bool   // it began that visit
 	Marks   Marks
+	Tally   Tally
 }
 
 // Withheld is what a sender said of a person and the app's privacy took away
@@ -229,6 +231,18 @@ type Hit struct {
 type Withheld struct {
 	Key, UserID, FormerID, MobileAdd string
 	Attributes                       []Attribute
+}
+
+// Tally is what a hit added to statistics beyond what its kind says, as of the
+// moment when it was counted. Times are milliseconds.
+type Tally struct {
+	New     bool   // the first hit of a visitor
+	Engaged bool   // the first view or event of its visit after the instant in which that began
+	Aside   bool   // a view that came out of order: it neither ended nor began the time on a page
+	Timed   bool   // it ended the time on the page before
+	Gap     int64  // by how much it made its visit longer
+	Since   int64  // time since the view before, in the same visit and on the same day; 0: there was none
+	From    string // that view's path or screen, where it stands under a former number of the person
 }
 
 // Marks say what is unusual about a stored hit.

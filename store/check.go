@@ -210,7 +210,7 @@ func (c *checker) sets() error {
 type daySum struct {
 	account account
 	seen    [activityVisitor + 1]*roaring.Bitmap
-	rows    map[rowKey]*dayRow
+	rows    map[rowKey]*sealedRow
 }
 
 // hits scans all hits of the app, a day at a time.
@@ -266,7 +266,7 @@ func (c *checker) hits() error {
 }
 
 func newDaySum() *daySum {
-	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[rowKey]*dayRow{}}
+	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[rowKey]*sealedRow{}}
 }
 
 func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
@@ -299,10 +299,10 @@ func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
 	if counted {
 		a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
 	}
-	rollUp(c.app, h, func(dim Dimension, text string) {
+	rollUp(c.app, h, func(dim spoor.Dimension, text string) {
 		r := sum.rows[rowKey{dim, text}]
 		if r == nil {
-			r = new(dayRow)
+			r = new(sealedRow)
 			sum.rows[rowKey{dim, text}] = r
 		}
 		r.add(&one, h.Profile)

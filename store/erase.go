@@ -138,7 +138,7 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 		c.events -= one.events
 		c.visits -= one.visits
 		less := counts{hits: -one.hits, views: -one.views, events: -one.events, visits: -one.visits}
-		rollUp(a.app, &h, func(dim Dimension, text string) {
+		rollUp(a.app, &h, func(dim spoor.Dimension, text string) {
 			row := d.rows[rowKey{dim, text}]
 			if row == nil {
 				row = new(counts)

@@ -31,7 +31,7 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-ident", identKey(nil, 3, spoor.LookupKey, id))
 	line("key-shared-ident", sharedIdentKey(nil, 3, spoor.LookupEmail, id, 9))
 	line("key-activity", activityKey(nil, 3, 20522, activityVisitor, 2))
-	line("key-count", countKey(nil, 3, 20522, DimPath, 0x0102030405060708))
+	line("key-count", countKey(nil, 3, 20522, spoor.DimPath, 0x0102030405060708))
 	line("key-set", setKey(nil, 3, setContacts, 2))
 	line("key-number", numberKey(nil, 3, 7))
 	line("key-define", defineKey(nil, 3, 0x0102030405060708))

@@ -41,6 +41,8 @@ const (
 
 	activityActive  = 0 // of prefixActivity
 	activityVisitor = 1
+	activityNew     = 2 // visitors who never came before
+	activityKnown   = 3 // who got a first contact that day
 
 	setLive     = 0 // of prefixSet
 	setContacts = 1
@@ -80,7 +82,7 @@ func setKey(dst []byte, app spoor.AppID, set byte, chunk uint16) []byte {
 	return binary.BigEndian.AppendUint16(append(key1(dst, prefixSet, app), set), chunk)
 }
 
-func countKey(dst []byte, app spoor.AppID, day spoor.Day, dim Dimension, text uint64) []byte {
+func countKey(dst []byte, app spoor.AppID, day spoor.Day, dim spoor.Dimension, text uint64) []byte {
 	dst = append(appendDay(key1(dst, prefixCount, app), day), byte(dim))
 	return binary.BigEndian.AppendUint64(dst, text)
 }

@@ -149,7 +149,7 @@ func TestMergingIsAssociative(t *testing.T) {
 	}))
 	t.Run("roll-ups", rapid.MakeCheck(func(t *rapid.T) {
 		values := encodeAll(t, rapid.SliceOfN(countsGen, 2, 8).Draw(t, "counts"), true)
-		key := countKey(nil, 1, 1, DimHour, 1)
+		key := countKey(nil, 1, 1, spoor.DimHour, 1)
 		want := foldInOrder(key, values)
 		if got := portions(t, key, rapid.Permutation(values).Draw(t, "order")); !bytes.Equal(got, want) {
 			t.Fatalf("in portions %x\nin one go   %x", got, want)

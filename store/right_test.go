@@ -37,14 +37,14 @@ func (w *crowd) row(day spoor.Day, path string) (hits int64) {
 		if err := d.catchUp(db, w.app, late); err != nil {
 			return err
 		}
-		if r := d.rows[rowKey{DimPath, path}]; r != nil {
+		if r := d.rows[rowKey{spoor.DimPath, path}]; r != nil {
 			hits = r.hits
 		}
 		secret, err := readSalt(db, w.app.ID)
 		if err != nil {
 			return err
 		}
-		return get(db, countKey(nil, w.app.ID, day, DimPath, rowHash(&secret, rowKey{DimPath, path})), func(value []byte) error {
+		return get(db, countKey(nil, w.app.ID, day, spoor.DimPath, rowHash(&secret, rowKey{spoor.DimPath, path})), func(value []byte) error {
 			r, err := readCounts(value)
 			if err == nil {
 				hits += r.hits

@@ -150,15 +150,15 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 
 var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")
 
-// dayRow is a roll-up row with the profiles that brought it, as far as they are
+// sealedRow is a roll-up row with the profiles that brought it, as far as they are
 // few.
-type dayRow struct {
+type sealedRow struct {
 	counts
 	by []spoor.Number
 }
 
 // add counts a hit of a profile.
-func (r *dayRow) add(c *counts, n spoor.Number) {
+func (r *sealedRow) add(c *counts, n spoor.Number) {
 	r.counts.fold(c)
 	if len(r.by) >= rareProfiles {
 		return
@@ -172,8 +172,8 @@ func (r *dayRow) add(c *counts, n spoor.Number) {
 }
 
 // countDay recomputes a day's roll-ups from its hits.
-func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*dayRow, error) {
-	rows := map[rowKey]*dayRow{}
+func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*sealedRow, error) {
+	rows := map[rowKey]*sealedRow{}
 	hidden, err := readHidden(db, app.ID)
 	if err != nil {
 		return nil, err
@@ -184,10 +184,10 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*dayR
 			return err
 		}
 		one := countsOf(&h)
-		rollUp(app, &h, func(dim Dimension, text string) {
+		rollUp(app, &h, func(dim spoor.Dimension, text string) {
 			r := rows[rowKey{dim, text}]
 			if r == nil {
-				r = new(dayRow)
+				r = new(sealedRow)
 				rows[rowKey{dim, text}] = r
 			}
 			r.add(&one, h.Profile)
@@ -199,14 +199,14 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*dayR
 
 // foldRare folds rows of few profiles into one of each dimension. The hour of
 // a day says nothing about anybody.
-func foldRare(rows map[rowKey]*dayRow) (folded int) {
+func foldRare(rows map[rowKey]*sealedRow) (folded int) {
 	for key, r := range rows {
-		if key.dim == DimHour || key.text == otherText || len(r.by) >= rareProfiles {
+		if key.dim == spoor.DimHour || key.text == otherText || len(r.by) >= rareProfiles {
 			continue
 		}
 		into := rowKey{key.dim, otherText}
 		if rows[into] == nil {
-			rows[into] = new(dayRow)
+			rows[into] = new(sealedRow)
 		}
 		rows[into].counts.fold(&r.counts)
 		delete(rows, key)

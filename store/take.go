@@ -209,19 +209,19 @@ func countsOf(h *spoor.Hit) counts {
 
 // rollUp names the rows of a day to which a hit belongs. Both the writer and
 // Check use it, so an open day's roll-ups are a scan of its hits.
-func rollUp(app *spoor.App, h *spoor.Hit, row func(dim Dimension, text string)) {
+func rollUp(app *spoor.App, h *spoor.Hit, row func(dim spoor.Dimension, text string)) {
 	if h.Bot || h.Marks&spoor.MarkUncounted != 0 {
 		return
 	}
 	k := h.Kind.Counts()
 	if k.Event && h.Name != "" {
-		row(DimEvent, h.Name)
+		row(spoor.DimEvent, h.Name)
 	}
 	if !k.Visitor {
 		return
 	}
-	row(DimHour, hours[app.HourOf(h.Time)])
-	some := func(dim Dimension, text string) {
+	row(spoor.DimHour, hours[app.HourOf(h.Time)])
+	some := func(dim spoor.Dimension, text string) {
 		if text != "" {
 			row(dim, text)
 		}
@@ -229,29 +229,29 @@ func rollUp(app *spoor.App, h *spoor.Hit, row func(dim Dimension, text string)) 
 	switch h.Kind {
 	case spoor.KindPage:
 		path, _ := pathAndHost(h.URL)
-		some(DimPath, path)
+		some(spoor.DimPath, path)
 	case spoor.KindScreen:
-		some(DimScreen, h.Name)
+		some(spoor.DimScreen, h.Name)
 	}
 	if h.Referrer != "" {
 		_, host := pathAndHost(h.Referrer)
-		some(DimReferrer, host)
+		some(spoor.DimReferrer, host)
 	}
-	some(DimChannel, h.Campaign.Channel)
-	some(DimSource, h.Campaign.Source)
-	some(DimCampaign, h.Campaign.Name)
-	some(DimCountry, h.Place.Country)
+	some(spoor.DimChannel, h.Campaign.Channel)
+	some(spoor.DimSource, h.Campaign.Source)
+	some(spoor.DimCampaign, h.Campaign.Name)
+	some(spoor.DimCountry, h.Place.Country)
 	if h.Place.Region != "" {
-		row(DimRegion, h.Place.Country+"/"+h.Place.Region)
+		row(spoor.DimRegion, h.Place.Country+"/"+h.Place.Region)
 	}
 	if h.Place.City != "" {
-		row(DimCity, h.Place.Country+"/"+h.Place.Region+"/"+h.Place.City)
+		row(spoor.DimCity, h.Place.Country+"/"+h.Place.Region+"/"+h.Place.City)
 	}
-	some(DimOS, h.Agent.OS)
-	some(DimBrowser, h.Agent.Browser)
-	some(DimDevice, h.Agent.Device)
-	some(DimLanguage, h.Language)
-	some(DimResolution, h.Resolution)
+	some(spoor.DimOS, h.Agent.OS)
+	some(spoor.DimBrowser, h.Agent.Browser)
+	some(spoor.DimDevice, h.Agent.Device)
+	some(spoor.DimLanguage, h.Language)
+	some(spoor.DimResolution, h.Resolution)
 }
 
 var hours = [24]string{

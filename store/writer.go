@@ -142,7 +142,7 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, bytes int) {
 		d.note(activityActive, k.Active, h.Profile)
 		d.note(activityVisitor, k.Visitor, h.Profile)
 	}
-	rollUp(app, h, func(dim Dimension, text string) {
+	rollUp(app, h, func(dim spoor.Dimension, text string) {
 		row := d.rows[rowKey{dim, text}]
 		if row == nil {
 			row = new(counts)
@@ -159,7 +159,7 @@ func (d *dayState) note(kind int, there bool, n spoor.Number) {
 }
 
 type rowKey struct {
-	dim  Dimension
+	dim  spoor.Dimension
 	text string
 }
 
