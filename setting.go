@@ -9,6 +9,7 @@ import (
 	"strconv"
 	"strings"
 	"time"
+	"unicode"
 )
 
 // Setting describes one setting for the command line and the admin API.
@@ -200,6 +201,16 @@ func checkPurpose(v string) error {
 	return nil
 }
 
+func checkProperty(v string) error {
+	name, by, grouped := strings.Cut(v, " by ")
+	for _, n := range []string{name, by} {
+		if n == "" && (n == name || grouped) || len(n) > 64 || strings.ContainsFunc(n, unicode.IsControl) || strings.Contains(n, "=") {
+			return fmt.Errorf("%q is no property; write NAME or NAME by OTHER, each at most 64 bytes, such as price by plan", v)
+		}
+	}
+	return nil
+}
+
 func checkRecipient(v string) error {
 	if len(v) > 200 {
 		return fmt.Errorf("a recipient of %d bytes is too long, 200 are allowed", len(v))
@@ -270,6 +281,9 @@ func choice(name, help string, field func(*Settings) *string, values ...string) 
 	}
 }
 
+// propertiesMax bounds what each event is looked through for.
+const propertiesMax = 16
+
 func list(name, help string, field func(*Settings) *[]string, check func(string) error) Setting {
 	return Setting{
 		Name: name, Help: help,
@@ -285,8 +299,12 @@ func list(name, help string, field func(*Settings) *[]string, check func(string)
 				}
 				out = append(out, item)
 			}
-			if len(out) > 200 {
-				return fmt.Errorf("%d entries are too many, 200 are allowed", len(out))
+			most := 200
+			if name == "properties" {
+				most = propertiesMax
+			}
+			if len(out) > most {
+				return fmt.Errorf("%d entries are too many, %d are allowed", len(out), most)
 			}
 			*field(s) = out
 			return nil

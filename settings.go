@@ -54,6 +54,9 @@ type Settings struct {
 	ExcludeAddresses []string `json:"exclude_addresses"`
 	ExcludePaths     []string `json:"exclude_paths"`
 	ExcludeReferrers []string `json:"exclude_referrers"`
+
+	Properties     []string `json:"properties"`      // of events, that statistics group by; "NAME by OTHER" sums up numbers by another
+	StatisticsRows int      `json:"statistics_rows"` // texts of a dimension that get a row of their own each day
 }
 
 // The ways in which a door knows a visitor again.
@@ -106,6 +109,7 @@ func DefaultSettings(zone string) Settings {
 		SDKMode:         ModeKey,
 		GPC:             ModeCookieless,
 		DNT:             ModeCookieless,
+		StatisticsRows:  1_000,
 	}
 }
 
@@ -201,6 +205,10 @@ var SettingsTable = []Setting{
 		func(s *Settings) *[]string { return &s.ExcludePaths }, checkPath),
 	list("exclude_referrers", "hosts, with their subdomains, whose referrals are refused as spam, by comma (default empty)",
 		func(s *Settings) *[]string { return &s.ExcludeReferrers }, checkDomain),
+	list("properties", "properties of events that statistics group by, from the next day on, by comma; \"price by plan\" sums up the numbers of one by the values of another (default empty)",
+		func(s *Settings) *[]string { return &s.Properties }, checkProperty),
+	number("statistics_rows", "texts of a dimension, such as paths, that get rows of their own in the statistics of a day; what comes later counts as (other) (default 1000)",
+		func(s *Settings) *int { return &s.StatisticsRows }, 10, 10_000),
 }
 
 // checkAges refuses ages that contradict each other.

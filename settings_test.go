@@ -48,6 +48,8 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"exclude_addresses":   "203.0.113.0/24,2001:db8::1",
 		"exclude_paths":       "/admin/*,/health",
 		"exclude_referrers":   "spam.example",
+		"properties":          "plan,price by plan",
+		"statistics_rows":     "500",
 	}
 	for _, d := range spoor.SettingsTable {
 		value, known := other[d.Name]
@@ -186,7 +188,7 @@ func TestKinds(t *testing.T) {
 		"page": page, "screen": page,
 		"event": event, "click": event, "product": event, "form": event,
 		"mail_open": distant, "mail_click": distant, "push": distant, "server_event": distant,
-		"identify": quiet, "ping": quiet, "alias": quiet, "group": quiet,
+		"identify": quiet, "ping": quiet, "alias": quiet, "group": quiet, "leave": quiet,
 	}
 	for name, c := range want {
 		k, ok := spoor.ParseKind(name)

@@ -266,12 +266,13 @@ func (s *Store) dropStatistics(app spoor.AppID, day spoor.Day) error {
 			return err
 		}
 		c.bare, c.views, c.events, c.visits = true, 0, 0, 0
+		c.engaged, c.timed, c.visitMS, c.pageMS, c.full = 0, 0, 0, 0, 0
 		if d := a.days[day]; d != nil {
 			for kind := range d.seen {
 				d.seen[kind].Clear()
 			}
 		}
-		for _, sp := range []keySpan{spanOf(countDayKey(nil, app, day)), spanOf(activityDayKey(nil, app, day))} {
+		for _, sp := range []keySpan{spanOf(countDayKey(nil, app, day)), spanOf(tableDayKey(nil, app, day)), spanOf(activityDayKey(nil, app, day))} {
 			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {
 				return err
 			}

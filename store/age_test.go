@@ -157,11 +157,11 @@ func TestDropStatistics(t *testing.T) {
 		w.say(fmt.Sprint("cookie-", i), "", w.c.Now())
 	}
 	w.sealAfter(40)
-	if w.row(day, otherText) != 10 {
+	if w.row(day, spoor.OtherText) != 10 {
 		t.Fatal("positive control: no statistics")
 	}
 	w.drop(spoor.Aged{Statistics: day - 1})
-	if w.row(day, otherText) != 10 {
+	if w.row(day, spoor.OtherText) != 10 {
 		t.Error("they went a day too early")
 	}
 	w.drop(spoor.Aged{Statistics: day})
@@ -169,7 +169,7 @@ func TestDropStatistics(t *testing.T) {
 	if p, err := w.s.Pending(); err != nil || p.Pending != 1 {
 		t.Errorf("pending %+v, %v", p, err)
 	}
-	if n := w.row(day, otherText); n != 0 {
+	if n := w.row(day, spoor.OtherText); n != 0 {
 		t.Errorf("%d hits are counted still", n)
 	}
 	w.reclaim(false)

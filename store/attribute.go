@@ -65,7 +65,7 @@ func (g *group) settle(p *pending, before *state) error {
 	}
 	g.reindex(p.app, p.n, before, now)
 	p.facts.email = now.text(spoor.AttrEmail) != ""
-	return g.noteContacts(p)
+	return g.noteContacts(p, true)
 }
 
 // fit converts a value to the type of its attribute, which a custom attribute

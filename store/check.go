@@ -208,9 +208,11 @@ func (c *checker) sets() error {
 
 // daySum is what the hits of a day add up to.
 type daySum struct {
+	have    *dayState // what is counted, on disk and put off
 	account account
-	seen    [activityVisitor + 1]*roaring.Bitmap
-	rows    map[rowKey]*sealedRow
+	seen    [activityNew + 1]*roaring.Bitmap
+	rows    sealedRows
+	views   views
 }
 
 // hits scans all hits of the app, a day at a time.
@@ -236,7 +238,10 @@ func (c *checker) hits() error {
 			if err := finish(); err != nil {
 				return err
 			}
-			day, sum = h.Day, newDaySum()
+			day = h.Day
+			if sum, err = c.newDaySum(day); err != nil {
+				return err
+			}
 		}
 		if c.hidden.Contains(uint32(h.Profile)) {
 			return nil
@@ -257,7 +262,11 @@ func (c *checker) hits() error {
 	for _, d := range days {
 		c.report.Days++
 		if !sums[d] { // a day with an account and no hits left
-			if err := c.day(d, newDaySum()); err != nil {
+			sum, err := c.newDaySum(d)
+			if err == nil {
+				err = c.day(d, sum)
+			}
+			if err != nil {
 				return err
 			}
 		}
@@ -265,8 +274,19 @@ func (c *checker) hits() error {
 	return nil
 }
 
-func newDaySum() *daySum {
-	return &daySum{seen: [2]*roaring.Bitmap{roaring.New(), roaring.New()}, rows: map[rowKey]*sealedRow{}}
+func (c *checker) newDaySum(day spoor.Day) (*daySum, error) {
+	d, err := readDayState(c.db, c.app.ID, day)
+	if err == nil {
+		err = d.catchUp(c.db, c.app, c.late)
+	}
+	if err == nil {
+		err = d.load()
+	}
+	sum := &daySum{have: d, rows: sealedRows{}}
+	for kind := range sum.seen {
+		sum.seen[kind] = roaring.New()
+	}
+	return sum, err
 }
 
 func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
@@ -295,26 +315,19 @@ func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
 		return nil
 	}
 	one := countsOf(h)
-	counted := h.Marks&spoor.MarkUncounted == 0
-	if counted {
-		a.views, a.events, a.visits = a.views+one.views, a.events+one.events, a.visits+one.visits
+	if counted(h) {
+		a.add(h, 1)
+		sum.rows.add(c.app, &sum.have.account, sum.have.rows, h, sum.views.before(h))
 	}
-	rollUp(c.app, h, func(dim spoor.Dimension, text string) {
-		r := sum.rows[rowKey{dim, text}]
-		if r == nil {
-			r = new(sealedRow)
-			sum.rows[rowKey{dim, text}] = r
-		}
-		r.add(&one, h.Profile)
-	})
 	if h.Profile == 0 {
 		return nil
 	}
-	if counted && h.Kind.Counts().Active {
-		sum.seen[activityActive].Add(uint32(h.Profile))
-	}
-	if counted && h.Kind.Counts().Visitor {
-		sum.seen[activityVisitor].Add(uint32(h.Profile))
+	if k := h.Kind.Counts(); counted(h) {
+		for kind, there := range [...]bool{activityActive: k.Active, activityVisitor: k.Visitor, activityNew: h.Tally.New} {
+			if there {
+				sum.seen[kind].Add(uint32(h.Profile))
+			}
+		}
 	}
 	now, err := person(c.db, c.app.ID, h.Profile)
 	if err != nil {
@@ -353,15 +366,9 @@ func hasFormer(s *state, n spoor.Number, day spoor.Day) bool {
 // day compares a day's records with its hits. Once people were removed from a
 // day, its statistics outlive them: then only the account must balance.
 func (c *checker) day(day spoor.Day, sum *daySum) error {
-	d, err := readDayState(c.db, c.app.ID, day)
-	if err != nil {
-		return err
-	}
-	if err := d.catchUp(c.db, c.app, c.late); err != nil {
-		return err
-	}
+	d := sum.have
 	have := d.account
-	have.counted, have.sealed, have.dropped, have.again, have.bare = 0, false, 0, 0, false
+	have.counted, have.sealed, have.dropped, have.again, have.bare, have.full, have.properties, have.tallied = 0, false, 0, 0, false, 0, "", false
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
 	}
@@ -372,6 +379,9 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 		return nil
 	}
 	have.stored, have.erased = have.stored-have.erased, 0 // taken back exactly
+	if !d.account.tallied {                               // written before there were such counts
+		have.engaged, have.timed, have.visitMS, have.pageMS = sum.account.engaged, sum.account.timed, sum.account.visitMS, sum.account.pageMS
+	}
 	if have != sum.account {
 		c.bad("%s: account %+v, hits give %+v", day, have, sum.account)
 	}
@@ -385,53 +395,90 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 
 // rows compares a day's roll-ups with its hits.
 func (c *checker) rows(day spoor.Day, d *dayState, sum *daySum) error {
-	late := map[string]*counts{}
-	for k, row := range d.rows {
-		row.text = k.text
-		late[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = row
+	waits := map[string]*row{}
+	for k, r := range d.rows {
+		if r.dirty {
+			waits[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = r
+			r.add.text = k.text
+			r.add.who.add = roaring.BitmapOf(r.who...)
+		}
 	}
 	if d.account.sealed {
 		foldRare(sum.rows)
 	}
 	wants := map[string]*counts{}
-	for k, row := range sum.rows {
-		row.text = k.text
-		wants[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = &row.counts
+	for k, r := range sum.rows {
+		r.text = k.text
+		wants[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = r
 	}
-	compare := func(key string, row *counts) {
+	compare := func(key string, have *counts) {
 		want := wants[key]
 		if want == nil {
 			want = new(counts)
 		}
-		if row.text != want.text || row.hits != want.hits || row.views != want.views || row.events != want.events || row.visits != want.visits {
-			c.bad("%s: a roll-up of dimension %d counts %d hits, %d views, %d events, %d visits; hits give %d, %d, %d, %d",
-				day, key[9], row.hits, row.views, row.events, row.visits, want.hits, want.views, want.events, want.visits)
+		if have.measured.stale {
+			have.measured.least, have.measured.greatest, have.measured.stale = want.measured.least, want.measured.greatest, false
+			have.measured.bounded = want.measured.bounded
 		}
-		if len(row.unknown) > 0 {
-			c.bad("%s: a roll-up of dimension %d holds %d parts of an unknown format", day, key[9], len(row.unknown))
+		if !d.account.tallied {
+			have = &counts{text: have.text, hits: have.hits, views: have.views, events: have.events, visits: have.visits, unknown: have.unknown}
+			want = &counts{text: want.text, hits: want.hits, views: want.views, events: want.events, visits: want.visits}
+		}
+		if !have.equal(want) {
+			c.bad("%s: a roll-up of dimension %s counts %s; hits give %s", day, countDimension([]byte(key)), have, want)
+		}
+		if len(have.unknown) > 0 {
+			c.bad("%s: a roll-up of dimension %s holds %d parts of an unknown format", day, countDimension([]byte(key)), len(have.unknown))
 		}
 		delete(wants, key)
 	}
-	prefix := countKey(nil, c.app.ID, day, 0, 0)
-	err := scan(c.db, prefix[:len(prefix)-9], func(key, value []byte) error {
-		row, err := readCounts(value)
+	err := scan(c.db, countDayKey(nil, c.app.ID, day), func(key, value []byte) error {
+		have, err := readCounts(value)
 		if err != nil {
 			return err
 		}
-		if more := late[string(key)]; more != nil {
-			row.fold(more)
-			delete(late, string(key))
+		if more := waits[string(key)]; more != nil {
+			have.fold(&more.add)
+			delete(waits, string(key))
 		}
-		compare(string(key), row)
+		compare(string(key), have)
 		return nil
 	})
-	for key, row := range late {
-		compare(key, row)
+	for key, r := range waits {
+		compare(key, &r.add)
 	}
 	if len(wants) > 0 {
 		c.bad("%s: %d roll-up rows are missing", day, len(wants))
 	}
+	if err == nil && d.account.sealed && d.account.tallied {
+		err = c.tables(day, sum)
+	}
 	return err
+}
+
+// tables compares the tables of a sealed day with its hits.
+func (c *checker) tables(day spoor.Day, sum *daySum) error {
+	for dim := spoor.DimHour; dim <= spoor.DimMeasure; dim++ {
+		if err := readRows(c.db, c.app.ID, day, dim, func(have *dayRow) error {
+			want := sum.rows[rowKey{dim, have.text}]
+			if want == nil {
+				want = new(counts)
+			}
+			plain := *want
+			plain.who = setChange{}
+			if !have.counts.equal(&plain) || have.visitors != people(&want.who) {
+				c.bad("%s: a table of dimension %s counts %s by %d profiles; hits give %s by %d", day, dim, &have.counts, have.visitors, &plain, people(&want.who))
+			}
+			delete(sum.rows, rowKey{dim, have.text})
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	if len(sum.rows) > 0 {
+		c.bad("%s: %d rows of tables are missing", day, len(sum.rows))
+	}
+	return nil
 }
 
 // bare looks for statistics of a day that has none any more.
@@ -441,6 +488,9 @@ func (c *checker) bare(day spoor.Day, d *dayState) error {
 	}
 	rows := 0
 	err := scan(c.db, countDayKey(nil, c.app.ID, day), func(_, _ []byte) error { rows++; return nil })
+	if err == nil {
+		err = scan(c.db, tableDayKey(nil, c.app.ID, day), func(_, _ []byte) error { rows++; return nil })
+	}
 	if rows > 0 {
 		c.bad("%s: its statistics were dropped, but %d roll-up rows are there", day, rows)
 	}

@@ -1,7 +1,9 @@
 package store
 
 import (
+	"fmt"
 	"math"
+	"reflect"
 	"slices"
 
 	"github.com/cockroachdb/pebble/v2"
@@ -53,6 +55,7 @@ const (
 	countStale
 	countWho
 	countWhoLess
+	countWhoFew // the same as countWho, as a list
 )
 
 // fold applies a later change on top. Sums are commutative; what is told of
@@ -111,94 +114,78 @@ func (c *counts) appendTo(dst []byte) []byte {
 	dst = putUint(dst, countGreatest, math.Float64bits(m.greatest))
 	dst = putBool(dst, countBounded, m.bounded)
 	dst = putBool(dst, countStale, m.stale)
-	dst = putBitmap(dst, countWho, c.who.add)
+	if c.who.add != nil {
+		if c.who.add.GetCardinality() <= fewMax {
+			dst = putFew(dst, countWhoFew, c.who.add.ToArray())
+		} else {
+			dst = putBitmap(dst, countWho, c.who.add)
+		}
+	}
 	dst = putBitmap(dst, countWhoLess, c.who.drop)
 	return putUnknown(dst, countUnknown, c.unknown)
 }
 
 func readCounts(value []byte) (*counts, error) {
 	c := new(counts)
-	into := func(tag protowire.Number) *int64 {
-		switch tag {
-		case countHits:
-			return &c.hits
-		case countViews:
-			return &c.views
-		case countEvents:
-			return &c.events
-		case countVisits:
-			return &c.visits
-		case countEngaged:
-			return &c.engaged
-		case countExits:
-			return &c.exits
-		case countTimed:
-			return &c.timed
-		case countVisitMS:
-			return &c.visitMS
-		case countPageMS:
-			return &c.pageMS
-		case countMeasured:
-			return &c.measured.count
-		case countWhole:
-			return &c.measured.whole
-		case countMillionth:
-			return &c.measured.millionth
-		}
-		return nil
-	}
-	err := fields(value, func(tag protowire.Number, num uint64, b []byte) (err error) {
-		if n := into(tag); n != nil {
-			*n = zigzag(num)
-			return nil
-		}
-		switch tag {
-		case countText:
-			c.text = string(b)
-		case countLeast:
-			c.measured.least = math.Float64frombits(num)
-		case countGreatest:
-			c.measured.greatest = math.Float64frombits(num)
-		case countBounded:
-			c.measured.bounded = num != 0
-		case countStale:
-			c.measured.stale = num != 0
-		case countWho:
-			c.who.add, err = readBitmap(b)
-		case countWhoLess:
-			c.who.drop, err = readBitmap(b)
-		case countUnknown:
-			c.unknown = append(c.unknown, append([]byte(nil), b...))
-		}
-		return err
-	})
-	if err != nil {
+	if err := fields(value, c.field); err != nil {
 		return nil, err
 	}
 	return c, nil
+}
+
+// field takes in one field of a value.
+func (c *counts) field(tag protowire.Number, num uint64, b []byte) (err error) {
+	switch tag {
+	case countText:
+		c.text = string(b)
+	case countHits:
+		c.hits = zigzag(num)
+	case countViews:
+		c.views = zigzag(num)
+	case countEvents:
+		c.events = zigzag(num)
+	case countVisits:
+		c.visits = zigzag(num)
+	case countEngaged:
+		c.engaged = zigzag(num)
+	case countExits:
+		c.exits = zigzag(num)
+	case countTimed:
+		c.timed = zigzag(num)
+	case countVisitMS:
+		c.visitMS = zigzag(num)
+	case countPageMS:
+		c.pageMS = zigzag(num)
+	case countMeasured:
+		c.measured.count = zigzag(num)
+	case countWhole:
+		c.measured.whole = zigzag(num)
+	case countMillionth:
+		c.measured.millionth = zigzag(num)
+	case countLeast:
+		c.measured.least = math.Float64frombits(num)
+	case countGreatest:
+		c.measured.greatest = math.Float64frombits(num)
+	case countBounded:
+		c.measured.bounded = num != 0
+	case countStale:
+		c.measured.stale = num != 0
+	case countWho:
+		c.who.add, err = readBitmap(b)
+	case countWhoFew:
+		c.who.add, err = readFew(b)
+	case countWhoLess:
+		c.who.drop, err = readBitmap(b)
+	case countUnknown:
+		c.unknown = append(c.unknown, append([]byte(nil), b...))
+	}
+	return err
 }
 
 // dayRow is a roll-up row of a day as it is read.
 type dayRow struct {
 	counts
 	visitors int64 // different profiles; not persons
-}
-
-// readRows reads the rows of one dimension of a day, without what waits in
-// memory. With who is filled only for a day that is open.
-func readRows(db pebble.Reader, app spoor.AppID, day spoor.Day, dim spoor.Dimension, f func(*dayRow) error) error {
-	prefix := append(countDayKey(nil, app, day), byte(dim))
-	return scan(db, prefix, func(_, value []byte) error {
-		c, err := readCounts(value)
-		if err != nil {
-			return err
-		}
-		r := dayRow{counts: *c}
-		if c.who.add != nil {
-			r.visitors = int64(c.who.add.GetCardinality())
-		}
-		return f(&r)
-	})
 }
 
 // readRow reads one row of a day with the profiles that brought it; a row that
@@ -210,4 +197,48 @@ func readRow(db pebble.Reader, app spoor.AppID, secret *salt, day spoor.Day, dim
 		return err
 	})
 	return c, err
+}
+
+// readCountText reads nothing of a row but its text.
+func readCountText(value []byte) (text string, err error) {
+	err = fields(value, func(tag protowire.Number, _ uint64, b []byte) error {
+		if tag == countText {
+			text = string(b)
+		}
+		return nil
+	})
+	return text, err
+}
+
+// minus is what takes c back.
+func (c *counts) minus() *counts {
+	m := measured{count: -c.measured.count, whole: -c.measured.whole, millionth: -c.measured.millionth, stale: c.measured.count != 0}
+	return &counts{
+		hits: -c.hits, views: -c.views, events: -c.events, visits: -c.visits, engaged: -c.engaged, exits: -c.exits, timed: -c.timed,
+		visitMS: -c.visitMS, pageMS: -c.pageMS, measured: m,
+	}
+}
+
+// equal reports whether two rows count the same, by the same people.
+func (c *counts) equal(o *counts) bool {
+	a, b := *c, *o
+	a.who, b.who, a.unknown, b.unknown = setChange{}, setChange{}, nil, nil
+	if !reflect.DeepEqual(a, b) || people(&c.who) != people(&o.who) {
+		return false
+	}
+	return people(&c.who) == 0 || c.who.add.Equals(o.who.add)
+}
+
+// people is how many a row names.
+func people(who *setChange) int64 {
+	if who.add == nil {
+		return 0
+	}
+	return int64(who.add.GetCardinality())
+}
+
+// String tells what a row counts, without its text, which may name a person.
+func (c *counts) String() string {
+	return fmt.Sprintf("%d hits, %d views, %d events, %d visits, %d engaged, %d exits, %d timed, %d ms, %d ms on it, numbers %+v, by %d",
+		c.hits, c.views, c.events, c.visits, c.engaged, c.exits, c.timed, c.visitMS, c.pageMS, c.measured, people(&c.who))
 }

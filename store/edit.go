@@ -31,6 +31,7 @@ func (g *group) edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 		return 0, false, err
 	}
 	g.touchApp(a)
+	a.at = e.At
 	p, err := g.editee(a, e)
 	if err != nil {
 		return 0, false, err

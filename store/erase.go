@@ -76,6 +76,7 @@ func (g *group) erase(id spoor.AppID, n spoor.Number, subject string, at int64) 
 			j.add(day, bytes)
 			sum.Hits += hits
 		}
+		g.notKnown(a, f.number, at)
 	}
 	if err := g.noteErasure(a, s, at); err != nil {
 		return sum, err
@@ -104,7 +105,8 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 		return 0, err
 	}
 	c := &d.account
-	touched := map[rowKey]bool{}
+	touched := map[rowKey]*row{}
+	var seen views
 	err = scan(g.w.db, hitProfileKey(nil, a.app.ID, day, n), func(key, value []byte) error {
 		hits++
 		if c.sealed {
@@ -114,46 +116,46 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 		if err != nil {
 			return err
 		}
-		counted := h.Marks&spoor.MarkUncounted == 0
+		was := h.Marks&spoor.MarkUncounted == 0
 		switch {
-		case stay && !counted:
+		case stay && !was:
 			return nil
 		case stay:
-			h.Marks |= spoor.MarkUncounted
-			marked := appendHit(nil, &h)
-			g.set(slices.Clone(key), marked)
-			c.bytes += int64(len(marked) - len(value))
-			h.Marks &^= spoor.MarkUncounted
+			marked := h
+			marked.Marks |= spoor.MarkUncounted
+			record := appendHit(nil, &marked)
+			g.set(slices.Clone(key), record)
+			c.bytes += int64(len(record) - len(value))
 		default:
 			c.bytes -= int64(len(key) + len(value))
 			if h.Marks&spoor.MarkLate != 0 {
 				c.late--
 			}
 		}
-		if !counted {
+		if !was {
 			return nil
 		}
-		one := countsOf(&h)
-		c.views -= one.views
-		c.events -= one.events
-		c.visits -= one.visits
-		less := counts{hits: -one.hits, views: -one.views, events: -one.events, visits: -one.visits}
-		rollUp(a.app, &h, func(dim spoor.Dimension, text string) {
-			row := d.rows[rowKey{dim, text}]
-			if row == nil {
-				row = new(counts)
-				d.rows[rowKey{dim, text}] = row
+		c.add(&h, -1)
+		rollUp(a.app, c.declared(), &h, seen.before(&h), func(key rowKey, add *counts, _ bool) {
+			r, fail := d.row(a.app, key)
+			if fail != nil {
+				err = fail
+				return
 			}
-			row.fold(&less)
-			touched[rowKey{dim, text}] = true
+			r.add.fold(add.minus())
+			touched[key] = r
 		})
-		return nil
+		return err
 	})
 	if !stay {
 		c.erased += hits
 	}
 	if err != nil || c.sealed {
 		return hits, err
+	}
+	for _, r := range touched {
+		r.who = slices.DeleteFunc(r.who, func(m uint32) bool { return m == uint32(n) })
+		r.less = append(r.less, uint32(n))
 	}
 	for kind := range d.seen {
 		d.born[kind].Remove(uint32(n))
@@ -172,8 +174,15 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 // dropRow removes a roll-up row that counts nothing any more: its text may have
 // been the person's alone.
 func (g *group) dropRow(a *appState, d *dayState, key rowKey) error {
+	r := d.rows[key]
+	if r == nil { // counted under that of all others
+		key.text = spoor.OtherText
+		if r = d.rows[key]; r == nil {
+			return nil
+		}
+	}
+	left := r.add.hits
 	k := countKey(nil, a.app.ID, d.day, key.dim, rowHash(&a.salt, key))
-	left := d.rows[key].hits
 	err := get(g.w.db, k, func(value []byte) error {
 		row, err := readCounts(value)
 		if err == nil {
@@ -183,6 +192,7 @@ func (g *group) dropRow(a *appState, d *dayState, key rowKey) error {
 	})
 	if err == nil && left == 0 {
 		delete(d.rows, key)
+		d.texts[key.dim]--
 		g.remove(k)
 	}
 	return err

@@ -49,22 +49,22 @@ type pending struct {
 	app   *appState
 	n     spoor.Number
 	facts *profile
-	add   state       // what this group adds
-	spans []span      // visits of this group's hits: start, and time of the hit
-	days  []spoor.Day // the days those are filed under
-	gone  bool        // merged into another
+	add   state      // what this group adds
+	hits  []visitHit // of this group, as far as they belong to visits
+	gone  bool       // merged into another
 }
 
 // profile is what the writer remembers of a profile between groups, so that
 // most hits need not read it.
 type profile struct {
-	user                  hash // of its user_id; zero: unclaimed
-	email                 bool
-	contacts              bool // any of the five
-	rights                spoor.Rights
-	visitStart, visitLast int64
-	keys                  int  // cookies and devices that lead here
-	token                 hash // of a push token that it is known to have; zero: not looked
+	user     hash // of its user_id; zero: unclaimed
+	email    bool
+	contacts bool // any of the five
+	rights   spoor.Rights
+	visit    visit          // the newest
+	former   []spoor.Number // profiles that were merged into it
+	keys     int            // cookies and devices that lead here
+	token    hash           // of a push token that it is known to have; zero: not looked
 
 	around    around
 	described described
@@ -72,9 +72,6 @@ type profile struct {
 	ip        netip.Addr
 	ipString  string
 }
-
-// span is a visit.
-type span struct{ start, last int64 }
 
 func newGroup(w *writer, rs []*request) *group {
 	g := &group{
@@ -249,12 +246,18 @@ func (g *group) flushDay(d touchedDay) {
 		g.putChunks(setChange32{add: born}, func(chunk uint16) []byte { return activityKey(nil, id, d.day, byte(kind), chunk) })
 		born.Clear()
 	}
-	for key, row := range d.rows {
-		row.text = key.text
-		g.w.scratch = row.appendTo(g.w.scratch[:0])
-		g.merge(countKey(nil, id, d.day, key.dim, rowHash(&d.app.salt, key)), g.w.scratch)
+	for _, key := range d.dirty {
+		r := d.rows[key]
+		if r == nil || !r.dirty { // it counted nothing any more, for a while at least
+			continue
+		}
+		if r.hash == 0 {
+			r.hash = rowHash(&d.app.salt, key)
+		}
+		g.w.scratch = r.put(g.w.scratch[:0], key.text)
+		g.merge(countKey(nil, id, d.day, key.dim, r.hash), g.w.scratch)
 	}
-	clear(d.rows)
+	d.dirty = d.dirty[:0]
 	g.w.scratch = d.account.appendTo(g.w.scratch[:0])
 	g.set(writerDayKey(nil, id, d.day), g.w.scratch)
 }

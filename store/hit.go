@@ -44,7 +44,59 @@ const (
 	hitVisit // zigzag of time − start of visit, plus one: present means part of a visit
 	hitFirst
 	hitMarks
+	hitTally // nested
 )
+
+// Tags of a hit's tally.
+const (
+	tallyFlags protowire.Number = iota + 1
+	tallyGap
+	tallySince // since − gap, plus one
+	tallyFrom
+)
+
+const (
+	tallyNew = 1 << iota
+	tallyEngaged
+	tallyAside
+	tallyTimed
+)
+
+func appendTally(dst []byte, t *spoor.Tally) []byte {
+	flags := uint64(0)
+	for i, on := range [...]bool{t.New, t.Engaged, t.Aside, t.Timed} {
+		if on {
+			flags |= 1 << i
+		}
+	}
+	dst = putUint(dst, tallyFlags, flags)
+	dst = putUint(dst, tallyGap, uint64(t.Gap))
+	if t.Since > 0 {
+		dst = putUint(dst, tallySince, uint64(t.Since-t.Gap)+1)
+	}
+	return putString(dst, tallyFrom, t.From)
+}
+
+func readTally(b []byte) (t spoor.Tally, err error) {
+	past := uint64(0)
+	err = rawFields(b, func(tag protowire.Number, num uint64, b []byte) error {
+		switch tag {
+		case tallyFlags:
+			t.New, t.Engaged, t.Aside, t.Timed = num&tallyNew != 0, num&tallyEngaged != 0, num&tallyAside != 0, num&tallyTimed != 0
+		case tallyGap:
+			t.Gap = int64(num)
+		case tallySince:
+			past = num
+		case tallyFrom:
+			t.From = string(b)
+		}
+		return nil
+	})
+	if past > 0 {
+		t.Since = t.Gap + int64(past-1)
+	}
+	return t, err
+}
 
 // appendHit encodes what is kept of a hit. The parts of the key (app, day,
 // profile, time) are not repeated, nor is what lives in the profile: the ids
@@ -90,6 +142,10 @@ func appendHit(dst []byte, h *spoor.Hit) []byte {
 	}
 	dst = putBool(dst, hitFirst, h.First)
 	dst = putUint(dst, hitMarks, uint64(h.Marks))
+	if h.Tally != (spoor.Tally{}) {
+		var nest [64]byte
+		dst = putBytes(dst, hitTally, appendTally(nest[:0], &h.Tally))
+	}
 	return dst
 }
 
@@ -101,7 +157,7 @@ func readHit(key, value []byte) (h spoor.Hit, err error) {
 	}
 	h.App, h.Day, h.Profile, h.Time, h.Received = at.app, at.day, at.profile, at.time, at.time
 	h.Outcome = spoor.Stored
-	err = fields(value, func(tag protowire.Number, num uint64, b []byte) error {
+	err = fields(value, func(tag protowire.Number, num uint64, b []byte) (err error) {
 		switch tag {
 		case hitKind:
 			h.Kind = spoor.Kind(num)
@@ -127,12 +183,14 @@ func readHit(key, value []byte) (h spoor.Hit, err error) {
 			h.First = num != 0
 		case hitMarks:
 			h.Marks = spoor.Marks(num)
+		case hitTally:
+			h.Tally, err = readTally(b)
 		default:
 			if text := hitText(&h, tag); text != nil {
 				*text = string(b)
 			}
 		}
-		return nil
+		return err
 	})
 	return h, err
 }

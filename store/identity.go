@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"slices"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/spoorhq/spoor"
 	"google.golang.org/protobuf/encoding/protowire"
 )
@@ -215,9 +216,13 @@ func (g *group) profile(a *appState, n spoor.Number) (*pending, error) {
 }
 
 func factsOf(a *appState, s *state) *profile {
-	f := &profile{visitStart: s.visitStart, visitLast: s.visitLast, email: s.text(spoor.AttrEmail) != "", contacts: s.contacts(), rights: s.rights()}
+	f := &profile{email: s.text(spoor.AttrEmail) != "", contacts: s.contacts(), rights: s.rights()}
 	if id := s.text(spoor.AttrUserID); id != "" {
 		f.user = a.salt.ident(spoor.LookupUserID, id)
+	}
+	f.visit = visit{start: s.visitStart, last: s.visitLast, detailed: s.visitLast == 0}
+	for _, part := range s.former {
+		f.former = append(f.former, part.number)
 	}
 	f.keys = len(s.members(spoor.LookupKey))
 	f.lookAround(s)
@@ -235,7 +240,7 @@ func (s *state) contacts() bool {
 func (g *group) create(a *appState, receivedMs int64, door spoor.Door) *pending {
 	g.touchApp(a)
 	a.next++
-	p := &pending{app: a, n: a.next, facts: &profile{plain: true}}
+	p := &pending{app: a, n: a.next, facts: &profile{plain: true, visit: visit{detailed: true}}}
 	p.add.created = receivedMs
 	p.add.updated = receivedMs
 	ref := profileRef{a.app.ID, p.n}
@@ -320,11 +325,12 @@ func (g *group) setUserID(p *pending, id string, at stamp) error {
 		p.facts.user = a.salt.ident(spoor.LookupUserID, id)
 		g.point(a, spoor.LookupUserID, p.facts.user, p.n)
 	}
-	return g.noteContacts(p)
+	return g.noteContacts(p, true)
 }
 
-// noteContacts keeps the set of profiles with a contact up to date.
-func (g *group) noteContacts(p *pending) error {
+// noteContacts keeps the set of profiles with a contact up to date. fresh says
+// that the person is known only now, if there is a contact.
+func (g *group) noteContacts(p *pending, fresh bool) error {
 	has := p.facts.user != hash{}
 	if !has {
 		s, err := g.whole(p)
@@ -336,8 +342,32 @@ func (g *group) noteContacts(p *pending) error {
 	if has != p.facts.contacts {
 		p.facts.contacts = has
 		g.member(p.app, setContacts, p.n, has)
+		if has && fresh {
+			g.becameKnown(p)
+		}
 	}
 	return nil
+}
+
+// becameKnown notes a first contact under the day of its receipt. What the
+// statistics of that day say of hits, its hits can tell again; this they cannot.
+func (g *group) becameKnown(p *pending) {
+	a := p.app
+	if today := a.app.Day(a.at); !p.facts.rights.Uncounted(today) {
+		day := max(today, a.firstOpen(a.at))
+		g.putChunks(setChange32{add: roaring.BitmapOf(uint32(p.n))}, func(chunk uint16) []byte {
+			return activityKey(nil, a.app.ID, day, activityKnown, chunk)
+		})
+	}
+}
+
+// notKnown takes that back for the days that are open.
+func (g *group) notKnown(a *appState, n spoor.Number, at int64) {
+	for day := a.firstOpen(at); day <= a.app.Day(at); day++ {
+		g.putChunks(setChange32{drop: roaring.BitmapOf(uint32(n))}, func(chunk uint16) []byte {
+			return activityKey(nil, a.app.ID, day, activityKnown, chunk)
+		})
+	}
 }
 
 // whole is the full state of a profile: what is stored and what this group
@@ -398,12 +428,22 @@ func (g *group) absorb(p, q *pending) error {
 	q.gone = true
 	g.w.profiles.drop(profileRef{a.app.ID, q.n})
 	delete(g.profiles, profileRef{a.app.ID, q.n})
-	p.facts.visitStart, p.facts.visitLast = ours.visitStart, ours.visitLast
+	for _, f := range gain.former {
+		p.facts.former = append(p.facts.former, f.number)
+	}
+	p.hits = append(p.hits, q.hits...)
+	switch newest := (visit{start: ours.visitStart, last: ours.visitLast}); {
+	case p.facts.visit.start == newest.start && p.facts.visit.last == newest.last:
+	case q.facts.visit.start == newest.start && q.facts.visit.last == newest.last:
+		p.facts.visit = q.facts.visit
+	default:
+		p.facts.visit = newest
+	}
 	p.facts.lookAround(ours)
 	g.reindex(a, p.n, &before, ours)
 	p.facts.email = ours.text(spoor.AttrEmail) != ""
 	p.facts.token = hash{}
-	return g.noteContacts(p)
+	return g.noteContacts(p, !q.facts.contacts)
 }
 
 // inherit makes a key of a profile that was merged into p lead to p, or nowhere

@@ -24,6 +24,7 @@ const (
 	prefixNotice    = 'O' // what a webhook is to be told
 	prefixProfile   = 'P'
 	prefixReceipt   = 'R' // receipts of removals
+	prefixTable     = 'S' // roll-ups of a sealed day, by dimension
 	prefixUncounted = 'U' // hits of a group whose counts were put off
 	prefixWriter    = 'W' // the writer's own counters
 	prefixAudit     = 'X' // who read, exported, changed or erased what
@@ -32,7 +33,7 @@ const (
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
-	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixWriter, prefixAudit,
+	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixTable, prefixWriter, prefixAudit,
 }
 
 const (
@@ -159,9 +160,20 @@ func countDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixCount, app), day)
 }
 
+func tableDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
+	return appendDay(key1(dst, prefixTable, app), day)
+}
+
+func tableKey(dst []byte, app spoor.AppID, day spoor.Day, dim spoor.Dimension) []byte {
+	return append(tableDayKey(dst, app, day), byte(dim))
+}
+
 func activityDayKey(dst []byte, app spoor.AppID, day spoor.Day) []byte {
 	return appendDay(key1(dst, prefixActivity, app), day)
 }
+
+// countDimension is the dimension of a roll-up's key.
+func countDimension(key []byte) spoor.Dimension { return spoor.Dimension(key[9]) }
 
 // auditKey is an entry of an audit log; number 0 is the record of its ends.
 func auditKey(dst []byte, app spoor.AppID, number uint64) []byte {

@@ -31,7 +31,7 @@ type body struct {
 	emailAt     int64
 	hits        []*spoor.Hit // own and merged
 	own         []*spoor.Hit // of its own number
-	visit       span
+	visit       visit
 	visits      int
 	merged      bool
 	around      [3]telling // place, device, language
@@ -165,7 +165,7 @@ func (m *model) visit(b *body, h *spoor.Hit) {
 		h.Visit, v.last = v.start, max(v.last, h.Time)
 		return
 	case v.last == 0 || h.Time >= v.last:
-		h.Visit, h.First, *v = h.Time, true, span{h.Time, h.Time}
+		h.Visit, h.First, *v = h.Time, true, visit{start: h.Time, last: h.Time}
 	default:
 		var near *spoor.Hit
 		for _, o := range b.own {

@@ -367,7 +367,8 @@ func askedSpans(entries []entry) (spans []keySpan) {
 			}
 		}
 		for _, day := range e.days {
-			spans = append(spans, spanOf(hitDayKey(nil, e.of, day)), spanOf(countDayKey(nil, e.of, day)), spanOf(activityDayKey(nil, e.of, day)))
+			spans = append(spans, spanOf(hitDayKey(nil, e.of, day)), spanOf(countDayKey(nil, e.of, day)), spanOf(tableDayKey(nil, e.of, day)),
+				spanOf(activityDayKey(nil, e.of, day)))
 		}
 		for _, f := range e.gone {
 			for _, day := range f.days {

@@ -109,12 +109,14 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	g.member(a, setHeld, p.n, onRecord(r))
 	if r.Uncounted(a.app.Day(at)) {
 		a.rewrites++
+		p.facts.visit.detailed = false
 		for _, f := range s.parts(p.n) {
 			for _, day := range f.days {
 				if _, err := g.uncount(a, day, f.number, true); err != nil {
 					return nil, err
 				}
 			}
+			g.notKnown(a, f.number, at)
 		}
 	}
 	profile := s.profile(app, p.n, &a.people)

@@ -38,7 +38,7 @@ func (w *crowd) row(day spoor.Day, path string) (hits int64) {
 			return err
 		}
 		if r := d.rows[rowKey{spoor.DimPath, path}]; r != nil {
-			hits = r.hits
+			hits = r.add.hits
 		}
 		secret, err := readSalt(db, w.app.ID)
 		if err != nil {

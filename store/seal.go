@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
 )
@@ -12,11 +13,8 @@ import (
 // A sealed day takes no more hits. Its statistics stay for years, longer than
 // the people in it, so nothing in them may point at one: a text that fewer than
 // rareProfiles profiles brought (a path with a name in it, a city of one) is
-// folded into otherText.
-const (
-	rareProfiles = 5
-	otherText    = "(other)"
-)
+// folded into spoor.OtherText.
+const rareProfiles = 5
 
 // SealDays finishes the days that have left the window: it recomputes their
 // roll-ups from their hits, folds rare texts, and gives the bytes back. It
@@ -124,14 +122,16 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 			return err
 		}
 		d.account.sealed = true
-		prefix := countDayKey(nil, app.ID, day)
-		if err := g.batch.DeleteRange(prefix, after(prefix), nil); err != nil {
-			return err
+		for _, sp := range []keySpan{spanOf(countDayKey(nil, app.ID, day)), spanOf(tableDayKey(nil, app.ID, day))} {
+			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {
+				return err
+			}
 		}
 		for key, row := range rows {
 			row.text = key.text
-			g.set(countKey(nil, app.ID, day, key.dim, rowHash(&a.salt, key)), row.counts.appendTo(nil))
+			g.set(countKey(nil, app.ID, day, key.dim, rowHash(&a.salt, key)), row.appendTo(nil))
 		}
+		g.setTables(app.ID, day, rows)
 		return nil
 	})
 	if errors.Is(err, errMeanwhile) {
@@ -150,65 +150,65 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 
 var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")
 
-// sealedRow is a roll-up row with the profiles that brought it, as far as they are
-// few.
-type sealedRow struct {
-	counts
-	by []spoor.Number
-}
+// sealedRows are the roll-up rows of a day, as its hits give them.
+type sealedRows map[rowKey]*counts
 
-// add counts a hit of a profile.
-func (r *sealedRow) add(c *counts, n spoor.Number) {
-	r.counts.fold(c)
-	if len(r.by) >= rareProfiles {
-		return
-	}
-	for _, m := range r.by {
-		if m == n {
-			return
+// add counts a hit of a day that has the given account. Texts without a row go
+// where the writer counted them, if there is no room for more.
+func (rows sealedRows) add(app *spoor.App, of *account, known map[rowKey]*row, h *spoor.Hit, before rowKey) {
+	rollUp(app, of.declared(), h, before, func(key rowKey, add *counts, by bool) {
+		if of.full&(1<<key.dim) != 0 && known[key] == nil && key.dim != spoor.DimHour {
+			key.text = spoor.OtherText
 		}
-	}
-	r.by = append(r.by, n)
+		r := rows[key]
+		if r == nil {
+			r = &counts{who: setChange{add: roaring.New()}}
+			rows[key] = r
+		}
+		r.fold(add)
+		if by && h.Profile != 0 {
+			r.who.add.Add(uint32(h.Profile))
+		}
+	})
 }
 
 // countDay recomputes a day's roll-ups from its hits.
-func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (map[rowKey]*sealedRow, error) {
-	rows := map[rowKey]*sealedRow{}
+func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (sealedRows, error) {
+	d, err := readDayState(db, app.ID, day)
+	if err == nil && d.account.full != 0 {
+		err = d.load()
+	}
+	if err != nil {
+		return nil, err
+	}
 	hidden, err := readHidden(db, app.ID)
 	if err != nil {
 		return nil, err
 	}
+	rows := sealedRows{}
+	var seen views
 	err = scan(db, hitDayKey(nil, app.ID, day), func(key, value []byte) error {
 		h, err := readHit(key, value)
-		if err != nil || hidden.Contains(uint32(h.Profile)) {
-			return err
+		if err == nil && counted(&h) && !hidden.Contains(uint32(h.Profile)) {
+			rows.add(app, &d.account, d.rows, &h, seen.before(&h))
 		}
-		one := countsOf(&h)
-		rollUp(app, &h, func(dim spoor.Dimension, text string) {
-			r := rows[rowKey{dim, text}]
-			if r == nil {
-				r = new(sealedRow)
-				rows[rowKey{dim, text}] = r
-			}
-			r.add(&one, h.Profile)
-		})
-		return nil
+		return err
 	})
 	return rows, err
 }
 
 // foldRare folds rows of few profiles into one of each dimension. The hour of
 // a day says nothing about anybody.
-func foldRare(rows map[rowKey]*sealedRow) (folded int) {
+func foldRare(rows sealedRows) (folded int) {
 	for key, r := range rows {
-		if key.dim == spoor.DimHour || key.text == otherText || len(r.by) >= rareProfiles {
+		if key.dim == spoor.DimHour || key.text == spoor.OtherText || r.who.add.GetCardinality() >= rareProfiles {
 			continue
 		}
-		into := rowKey{key.dim, otherText}
+		into := rowKey{key.dim, spoor.OtherText}
 		if rows[into] == nil {
-			rows[into] = new(sealedRow)
+			rows[into] = &counts{who: setChange{add: roaring.New()}}
 		}
-		rows[into].counts.fold(&r.counts)
+		rows[into].fold(r)
 		delete(rows, key)
 		folded++
 	}

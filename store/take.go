@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
-	"strings"
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
@@ -25,6 +24,7 @@ func (g *group) hit(h *spoor.Hit) error {
 		return err
 	}
 	g.touchApp(a)
+	a.at = h.Received
 	g.fileUnder(a, h)
 	if h.MobileDrop != "" {
 		return g.unburden(a, h)
@@ -57,6 +57,7 @@ func (g *group) hit(h *spoor.Hit) error {
 	if err != nil {
 		return err
 	}
+	var before rowKey
 	a.sequence++
 	h.Public = a.hits.public(a.sequence) - publicBase
 	h.Outcome, h.Reason = spoor.Stored, ""
@@ -64,12 +65,11 @@ func (g *group) hit(h *spoor.Hit) error {
 		if h.Profile = p.n; p.facts.rights.Uncounted(a.app.Day(h.Received)) {
 			h.Marks |= spoor.MarkUncounted
 		}
-		if err := g.credit(p, h, id); err != nil {
+		if before, err = g.credit(p, h, id); err != nil {
 			return err
 		}
 	}
-	d.count(a.app, h, g.put(a, d, h, id, unique))
-	return nil
+	return d.count(a.app, h, before, g.put(a, d, h, id, unique))
 }
 
 // needsPerson is for hits that say something about a person and nothing else.
@@ -79,7 +79,7 @@ func needsPerson(k spoor.Kind) bool {
 
 // fileUnder settles the time of a hit and the day it is filed under.
 func (g *group) fileUnder(a *appState, h *spoor.Hit) {
-	h.Marks, h.Visit, h.First, h.Profile = 0, 0, false, 0
+	h.Marks, h.Visit, h.First, h.Profile, h.Tally = 0, 0, false, 0, spoor.Tally{}
 	if h.Time == 0 {
 		h.Time = h.Received
 	}
@@ -155,14 +155,17 @@ func (g *group) put(a *appState, d *dayState, h *spoor.Hit, id hash, unique bool
 	return bytes
 }
 
-// credit writes what the hit tells about its profile.
-func (g *group) credit(p *pending, h *spoor.Hit, id hash) error {
+// credit writes what the hit tells about its profile, and gives the view that it
+// ended.
+func (g *group) credit(p *pending, h *spoor.Hit, id hash) (before rowKey, err error) {
 	counts := h.Kind.Counts()
 	p.add.addDay(h.Day)
-	if counts.Visitor {
-		if err := g.visit(p, h); err != nil {
-			return err
+	if counts.Visitor || h.Kind == spoor.KindLeave {
+		if before, err = g.enter(p, h); err != nil {
+			return before, err
 		}
+	}
+	if counts.Visitor {
 		p.add.firstSeen = least(p.add.firstSeen, h.Time)
 		p.add.lastSeen = max(p.add.lastSeen, h.Time)
 	}
@@ -182,107 +185,13 @@ func (g *group) credit(p *pending, h *spoor.Hit, id hash) error {
 		p.add.clicked = max(p.add.clicked, h.Time)
 	}
 	if err := g.describe(p, h); err != nil {
-		return err
+		return before, err
 	}
 	at := stamp{time: h.Time, tie: tieOf(id), source: h.Door}
 	if err := g.apply(p, h.Attributes, at, h.Received); err != nil {
-		return err
+		return before, err
 	}
-	return g.carry(p, h)
-}
-
-// countsOf is what one hit adds to every row it belongs to.
-func countsOf(h *spoor.Hit) counts {
-	c := counts{hits: 1}
-	k := h.Kind.Counts()
-	if k.View {
-		c.views = 1
-	}
-	if k.Event {
-		c.events = 1
-	}
-	if h.First {
-		c.visits = 1
-	}
-	return c
-}
-
-// rollUp names the rows of a day to which a hit belongs. Both the writer and
-// Check use it, so an open day's roll-ups are a scan of its hits.
-func rollUp(app *spoor.App, h *spoor.Hit, row func(dim spoor.Dimension, text string)) {
-	if h.Bot || h.Marks&spoor.MarkUncounted != 0 {
-		return
-	}
-	k := h.Kind.Counts()
-	if k.Event && h.Name != "" {
-		row(spoor.DimEvent, h.Name)
-	}
-	if !k.Visitor {
-		return
-	}
-	row(spoor.DimHour, hours[app.HourOf(h.Time)])
-	some := func(dim spoor.Dimension, text string) {
-		if text != "" {
-			row(dim, text)
-		}
-	}
-	switch h.Kind {
-	case spoor.KindPage:
-		path, _ := pathAndHost(h.URL)
-		some(spoor.DimPath, path)
-	case spoor.KindScreen:
-		some(spoor.DimScreen, h.Name)
-	}
-	if h.Referrer != "" {
-		_, host := pathAndHost(h.Referrer)
-		some(spoor.DimReferrer, host)
-	}
-	some(spoor.DimChannel, h.Campaign.Channel)
-	some(spoor.DimSource, h.Campaign.Source)
-	some(spoor.DimCampaign, h.Campaign.Name)
-	some(spoor.DimCountry, h.Place.Country)
-	if h.Place.Region != "" {
-		row(spoor.DimRegion, h.Place.Country+"/"+h.Place.Region)
-	}
-	if h.Place.City != "" {
-		row(spoor.DimCity, h.Place.Country+"/"+h.Place.Region+"/"+h.Place.City)
-	}
-	some(spoor.DimOS, h.Agent.OS)
-	some(spoor.DimBrowser, h.Agent.Browser)
-	some(spoor.DimDevice, h.Agent.Device)
-	some(spoor.DimLanguage, h.Language)
-	some(spoor.DimResolution, h.Resolution)
-}
-
-var hours = [24]string{
-	"00", "01", "02", "03", "04", "05", "06", "07", "08", "09", "10", "11",
-	"12", "13", "14", "15", "16", "17", "18", "19", "20", "21", "22", "23",
-}
-
-// pathAndHost cuts path and host name out of a url that enrich has cleaned.
-// The general parser allocates, and was 3 % of the store's work.
-func pathAndHost(raw string) (path, host string) {
-	rest := raw
-	if i := strings.Index(raw, "://"); i >= 0 {
-		rest = raw[i+3:]
-		if i = strings.IndexAny(rest, "/?#"); i < 0 {
-			i = len(rest)
-		}
-		host, rest = rest[:i], rest[i:]
-		if i := strings.LastIndexByte(host, '@'); i >= 0 {
-			host = host[i+1:]
-		}
-		if i := strings.LastIndexByte(host, ':'); i > strings.LastIndexByte(host, ']') {
-			host = host[:i]
-		}
-		if rest == "" || rest[0] != '/' {
-			return "/", host
-		}
-	}
-	if i := strings.IndexAny(rest, "?#"); i >= 0 {
-		rest = rest[:i]
-	}
-	return rest, host
+	return before, g.carry(p, h)
 }
 
 // get calls f with the value of a key, if there is one. The value is valid

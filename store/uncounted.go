@@ -145,7 +145,7 @@ func (g *group) settleCounts() {
 	putOff := g.stored >= w.s.opts.putOffFrom && !g.final
 	for _, d := range g.days {
 		switch {
-		case !putOff || len(d.rows) > rowsMax:
+		case !putOff || len(d.dirty) > rowsMax:
 			g.flushDay(d)
 		case d.since == 0:
 			d.since = n
@@ -229,8 +229,7 @@ func (w *writer) recount() error {
 			if u.group <= d.account.counted {
 				continue
 			}
-			err = readPlace(w.db, at, func(h *spoor.Hit, bytes int) { d.count(a.app, h, bytes) })
-			if err != nil {
+			if err := d.countPlace(w.db, a.app, at); err != nil {
 				return err
 			}
 			if d.since == 0 {
@@ -253,7 +252,7 @@ func (d *dayState) catchUp(db pebble.Reader, app *spoor.App, late []uncounted) e
 			if at.app != app.ID || at.day != d.day {
 				continue
 			}
-			if err := readPlace(db, at, func(h *spoor.Hit, bytes int) { d.count(app, h, bytes) }); err != nil {
+			if err := d.countPlace(db, app, at); err != nil {
 				return err
 			}
 		}
@@ -261,14 +260,18 @@ func (d *dayState) catchUp(db pebble.Reader, app *spoor.App, late []uncounted) e
 	return nil
 }
 
-// readPlace calls f with the hit at a place and its bytes, if it is there.
-func readPlace(db pebble.Reader, at place, f func(h *spoor.Hit, bytes int)) error {
+// countPlace counts the hit at a place, if it is there.
+func (d *dayState) countPlace(db pebble.Reader, app *spoor.App, at place) error {
 	key := hitKey(nil, at.app, at.day, at.profile, at.time, at.id)
 	return get(db, key, func(value []byte) error {
 		h, err := readHit(key, value)
-		if err == nil {
-			f(&h, len(key)+len(value))
+		if err != nil {
+			return err
 		}
-		return err
+		before, err := viewBefore(db, &h)
+		if err != nil {
+			return err
+		}
+		return d.count(app, &h, before, len(key)+len(value))
 	})
 }

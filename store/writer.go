@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"strings"
 	"time"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -63,6 +64,7 @@ type appState struct {
 	people permutation
 
 	counter
+	at       int64  // when the request was received that is being decided
 	counted  uint64 // group that wrote the counter
 	waiting  int    // days whose counts wait
 	rewrites int    // of hits in open days, since the start
@@ -100,80 +102,32 @@ func (a *appState) firstOpen(receivedMs int64) spoor.Day {
 	return a.sealed + 1
 }
 
-// dayState is an open day in memory: who was there, and what was counted.
-type dayState struct {
-	day     spoor.Day
-	account account
-	seen    [activityVisitor + 1]*roaring.Bitmap
-
-	// Changes of this group.
-	touched bool
-	fresh   []byte // places of the hits, as nestedHits has them
-
-	// Changes since the counts were last written.
-	since uint64 // the first group of them; 0: none
-	born  [activityVisitor + 1]*roaring.Bitmap
-	rows  map[rowKey]*counts
-}
-
-// idle reports whether all that is known of the day is on disk.
-func (d *dayState) idle() bool { return !d.touched && d.since == 0 }
-
-// count adds a hit to all that the day counts; bytes are those of its record.
-func (d *dayState) count(app *spoor.App, h *spoor.Hit, bytes int) {
-	c := &d.account
-	c.stored++
-	c.bytes += int64(bytes)
-	if h.Marks&spoor.MarkLate != 0 {
-		c.late++
-	}
-	if h.Bot {
-		c.bots++
-		return
-	}
-	if h.Marks&spoor.MarkUncounted != 0 {
-		return
-	}
-	one := countsOf(h)
-	c.views += one.views
-	c.events += one.events
-	c.visits += one.visits
-	if k := h.Kind.Counts(); h.Profile != 0 {
-		d.note(activityActive, k.Active, h.Profile)
-		d.note(activityVisitor, k.Visitor, h.Profile)
-	}
-	rollUp(app, h, func(dim spoor.Dimension, text string) {
-		row := d.rows[rowKey{dim, text}]
-		if row == nil {
-			row = new(counts)
-			d.rows[rowKey{dim, text}] = row
-		}
-		row.fold(&one)
-	})
-}
-
-func (d *dayState) note(kind int, there bool, n spoor.Number) {
-	if there && d.seen[kind].CheckedAdd(uint32(n)) {
-		d.born[kind].Add(uint32(n))
-	}
-}
-
-type rowKey struct {
-	dim  spoor.Dimension
-	text string
-}
-
 // account is the book-keeping of one day of an app. What was stored is what is
 // present, swept or erased.
 type account struct {
 	stored, swept, erased        int64
 	bots, late                   int64
 	views, events, visits, bytes int64
+	engaged, timed               int64  // visits that did not bounce; times on a page that ended
+	visitMS, pageMS              int64  // sums of the times of visits, and on pages
+	full                         uint64 // dimensions that have as many rows as they may, a bit each
 	counted                      uint64 // the group that wrote this: later ones may be uncounted
 	sealed                       bool   // the day is finished: see SealDays
 	dropped                      uint64 // kinds of hits that were dropped for their age, a bit each
 	again                        uint64 // kinds of which a right kept some
 	bare                         bool   // its statistics were dropped for their age
+	properties                   string // that the app declared when the day began
+	tallied                      bool   // all its hits were counted with their tallies and people
+}
+
+// declared lists the properties that the day's statistics group by. A change of
+// the setting waits for the next day: hits must be counted alike whenever they
+// are counted again.
+func (c *account) declared() []string {
+	if c.properties == "" {
+		return nil
+	}
+	return strings.Split(c.properties, ",")
 }
 
 const (
@@ -191,7 +145,28 @@ const (
 	accountDropped
 	accountBare
 	accountAgain
+	accountEngaged
+	accountTimed
+	accountVisitMS
+	accountPageMS
+	accountFull
+	accountProperties
+	accountTallied
 )
+
+// add counts a hit, or with sign -1 takes it back.
+func (c *account) add(h *spoor.Hit, sign int64) {
+	one := countsOf(h)
+	c.views += sign * one.views
+	c.events += sign * one.events
+	c.visits += sign * one.visits
+	c.engaged += sign * one.engaged
+	c.visitMS += sign * one.visitMS
+	if h.Tally.Timed {
+		c.timed += sign
+		c.pageMS += sign * h.Tally.Since
+	}
+}
 
 func (c *account) appendTo(dst []byte) []byte {
 	dst = appendHeader(dst)
@@ -208,15 +183,23 @@ func (c *account) appendTo(dst []byte) []byte {
 	dst = putBool(dst, accountSealed, c.sealed)
 	dst = putUint(dst, accountDropped, c.dropped)
 	dst = putBool(dst, accountBare, c.bare)
-	return putUint(dst, accountAgain, c.again)
+	dst = putUint(dst, accountAgain, c.again)
+	dst = putInt(dst, accountEngaged, c.engaged)
+	dst = putInt(dst, accountTimed, c.timed)
+	dst = putInt(dst, accountVisitMS, c.visitMS)
+	dst = putInt(dst, accountPageMS, c.pageMS)
+	dst = putUint(dst, accountFull, c.full)
+	dst = putString(dst, accountProperties, c.properties)
+	return putBool(dst, accountTallied, c.tallied)
 }
 
 func readAccount(value []byte) (c account, err error) {
 	into := map[protowire.Number]*int64{
 		accountStored: &c.stored, accountSwept: &c.swept, accountErased: &c.erased, accountBots: &c.bots, accountLate: &c.late,
 		accountViews: &c.views, accountEvents: &c.events, accountVisits: &c.visits, accountBytes: &c.bytes,
+		accountEngaged: &c.engaged, accountTimed: &c.timed, accountVisitMS: &c.visitMS, accountPageMS: &c.pageMS,
 	}
-	err = fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
+	err = fields(value, func(tag protowire.Number, num uint64, b []byte) error {
 		if n := into[tag]; n != nil {
 			*n = zigzag(num)
 		}
@@ -231,6 +214,12 @@ func readAccount(value []byte) (c account, err error) {
 			c.bare = num != 0
 		case accountAgain:
 			c.again = num
+		case accountFull:
+			c.full = num
+		case accountProperties:
+			c.properties = string(b)
+		case accountTallied:
+			c.tallied = num != 0
 		}
 		return nil
 	})
@@ -332,7 +321,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 
 // readDayState reads what is written of a day's counts.
 func readDayState(db pebble.Reader, app spoor.AppID, day spoor.Day) (*dayState, error) {
-	d := &dayState{day: day, rows: map[rowKey]*counts{}}
+	d := &dayState{day: day, db: db, prefix: countDayKey(nil, app, day), rows: map[rowKey]*row{}, texts: map[spoor.Dimension]int{}}
 	err := get(db, writerDayKey(nil, app, day), func(value []byte) (err error) {
 		d.account, err = readAccount(value)
 		return err
@@ -488,17 +477,31 @@ func (w *writer) giveUp(before uint32) {
 	}
 }
 
-const dayStatesMax = 4096
+// Of days that are in memory: states, and roll-up rows of all of them (about
+// 200 bytes each), looked at once in rowsLook groups.
+const (
+	dayStatesMax = 4096
+	dayRowsMax   = 1 << 19
+	rowsLook     = 256
+)
 
 // forget bounds the caches, between groups.
 func (w *writer) forget() {
 	w.idents.turn()
 	w.profiles.turn()
-	if w.days > dayStatesMax {
-		w.days = 0
+	if w.days <= dayStatesMax && w.mark.groups%rowsLook != 0 {
+		return
+	}
+	days, rows := 0, 0
+	for _, a := range w.apps {
+		for _, d := range a.days {
+			days, rows = days+1, rows+len(d.rows)
+		}
+	}
+	w.days = days
+	if days > dayStatesMax || rows > dayRowsMax {
 		for _, a := range w.apps {
 			maps.DeleteFunc(a.days, func(_ spoor.Day, d *dayState) bool { return d.idle() })
-			w.days += len(a.days)
 		}
 	}
 }

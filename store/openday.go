@@ -1,0 +1,206 @@
+package store
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// dayState is an open day in memory: who was there, and what was counted.
+type dayState struct {
+	day     spoor.Day
+	account account
+	seen    [activityNew + 1]*roaring.Bitmap
+
+	// The texts that have rows of their own, and what is to be added to each.
+	// They are read when the first hit is counted.
+	db     pebble.Reader
+	prefix []byte
+	loaded bool
+	rows   map[rowKey]*row
+	texts  map[spoor.Dimension]int
+
+	// Changes of this group.
+	touched bool
+	fresh   []byte // places of the hits, as nestedHits has them
+
+	// Changes since the counts were last written.
+	since uint64 // the first group of them; 0: none
+	born  [activityNew + 1]*roaring.Bitmap
+	dirty []rowKey
+}
+
+// row is a roll-up row in memory: what is to be added to that on disk.
+type row struct {
+	add    counts   // without text and people
+	who    []uint32 // people to be added, with repeats
+	less   []uint32 // people to be taken out before
+	hash   uint64   // 0: not known yet
+	onDisk bool
+	dirty  bool
+}
+
+// whoMax is how many people wait in a row before repeats are removed.
+const whoMax = 4096
+
+// idle reports whether all that is known of the day is on disk.
+func (d *dayState) idle() bool { return !d.touched && d.since == 0 }
+
+// count adds a hit to all that the day counts; bytes are those of its record,
+// before is the view that it ended.
+func (d *dayState) count(app *spoor.App, h *spoor.Hit, before rowKey, bytes int) error {
+	c := &d.account
+	if c.stored == 0 {
+		c.properties, c.tallied = strings.Join(app.Settings.Properties, ","), true
+	}
+	c.stored++
+	c.bytes += int64(bytes)
+	if h.Marks&spoor.MarkLate != 0 {
+		c.late++
+	}
+	if h.Bot {
+		c.bots++
+	}
+	if !counted(h) {
+		return nil
+	}
+	c.add(h, 1)
+	if k := h.Kind.Counts(); h.Profile != 0 {
+		d.note(activityActive, k.Active, h.Profile)
+		d.note(activityVisitor, k.Visitor, h.Profile)
+		d.note(activityNew, h.Tally.New, h.Profile)
+	}
+	var err error
+	rollUp(app, c.declared(), h, before, func(key rowKey, add *counts, by bool) {
+		r, fail := d.row(app, key)
+		if fail != nil {
+			err = fail
+			return
+		}
+		r.add.fold(add)
+		if n := uint32(h.Profile); by && n != 0 && (len(r.who) == 0 || r.who[len(r.who)-1] != n) {
+			if len(r.who) >= whoMax {
+				r.compact()
+			}
+			r.who = append(r.who, n)
+		}
+	})
+	return err
+}
+
+func (r *row) compact() {
+	slices.Sort(r.who)
+	r.who = slices.Compact(r.who)
+}
+
+func (d *dayState) note(kind int, there bool, n spoor.Number) {
+	if there && d.seen[kind].CheckedAdd(uint32(n)) {
+		d.born[kind].Add(uint32(n))
+	}
+}
+
+// row gives the row under which a text is counted, to be changed: its own, or
+// that of all others once the day has as many texts of the dimension as it may.
+// From then on it takes no new ones, whatever becomes of those it has: so a
+// text's hits are all in one row.
+func (d *dayState) row(app *spoor.App, key rowKey) (*row, error) {
+	r := d.rows[key]
+	if r == nil && !d.loaded {
+		if err := d.load(); err != nil {
+			return nil, err
+		}
+		r = d.rows[key]
+	}
+	if r == nil {
+		full := uint64(1) << key.dim
+		if d.account.full&full == 0 && d.texts[key.dim] >= app.Settings.StatisticsRows && app.Settings.StatisticsRows > 0 {
+			d.account.full |= full
+		}
+		if d.account.full&full != 0 && key.dim != spoor.DimHour && key.text != spoor.OtherText {
+			return d.row(app, rowKey{key.dim, spoor.OtherText})
+		}
+		r = new(row)
+		d.rows[key] = r
+		d.texts[key.dim]++
+	}
+	if !r.dirty {
+		r.dirty = true
+		d.dirty = append(d.dirty, key)
+	}
+	return r, nil
+}
+
+// load reads which texts have rows.
+func (d *dayState) load() error {
+	d.loaded = true
+	return scan(d.db, d.prefix, func(key, value []byte) error {
+		text, err := readCountText(value)
+		if err != nil {
+			return fmt.Errorf("cannot read a roll-up of %s: %w", d.day, err)
+		}
+		k := rowKey{countDimension(key), text}
+		if d.rows[k] == nil {
+			d.rows[k] = &row{onDisk: true, hash: be64(key[len(key)-8:])}
+			d.texts[k.dim]++
+		}
+		return nil
+	})
+}
+
+// put writes what is to be added to a row, and forgets it.
+func (r *row) put(dst []byte, text string) []byte {
+	if r.onDisk {
+		text = ""
+	}
+	r.compact()
+	r.add.text = text
+	if len(r.less) > 0 {
+		r.add.who.drop = roaring.BitmapOf(r.less...)
+	}
+	dst = r.add.appendTo(dst)
+	dst = putFew(dst, countWhoFew, r.who)
+	r.add = counts{}
+	r.who, r.less = r.who[:0], nil
+	r.onDisk, r.dirty = true, false
+	return dst
+}
+
+// fewMax is the size up to which a set of people is written as a list: the
+// general form has a head of 16 bytes.
+const fewMax = 64
+
+// putFew writes a sorted set of numbers.
+func putFew(dst []byte, tag protowire.Number, set []uint32) []byte {
+	if len(set) == 0 {
+		return dst
+	}
+	if len(set) > fewMax {
+		return putBitmap(dst, countWho, roaring.BitmapOf(set...))
+	}
+	var list [5 * fewMax]byte
+	b, last := list[:0], uint32(0)
+	for _, n := range set {
+		b = protowire.AppendVarint(b, uint64(n-last))
+		last = n
+	}
+	return putBytes(dst, tag, b)
+}
+
+func readFew(b []byte) (*roaring.Bitmap, error) {
+	set, last := roaring.New(), uint64(0)
+	for len(b) > 0 {
+		n, used := protowire.ConsumeVarint(b)
+		if used < 0 || last+n > 1<<32-1 {
+			return nil, errValue
+		}
+		last += n
+		set.Add(uint32(last))
+		b = b[used:]
+	}
+	return set, nil
+}
