@@ -23,7 +23,7 @@
 //	key         of the profile: a cookie's value or a device's id
 //	user_id     the customer's own id of the person; former_id: alias only
 //	type        page (default), screen, event, click, product, form, mail_open,
-//	            mail_click, push, identify, ping, alias, group, server_event
+//	            mail_click, push, identify, ping, alias, group, server_event, leave
 //	name        of page, event or group; an event needs one
 //	url, referrer, title, resolution ("1440x900"), language, timezone
 //	time        ISO 8601, or Unix s, ms, µs; sent_at corrects the sender's clock

@@ -16,7 +16,7 @@ import (
 // randomRequests makes requests that meet each other: few keys and users, ids
 // that repeat, times that come out of order, surroundings that change.
 func randomRequests(r *rand.Rand, app *spoor.App, from time.Time, n int) [][]spoor.Hit {
-	kinds := []spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent, spoor.KindIdentify, spoor.KindServerEvent, spoor.KindAlias, spoor.KindMailOpen}
+	kinds := []spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent, spoor.KindIdentify, spoor.KindServerEvent, spoor.KindAlias, spoor.KindMailOpen, spoor.KindLeave, spoor.KindClick}
 	cities := []spoor.Place{{}, {City: "Warsaw", Region: "Mazovia", Country: "PL"}, {City: "Berlin", Region: "Land Berlin", Country: "DE"}, {Country: "IN"}}
 	agents := []spoor.Agent{{}, {OS: "Windows", Browser: "Chrome", Device: "desktop"}, {OS: "iOS", OSVersion: "18.5", Device: "mobile"}}
 	pick := func(list ...string) string { return list[r.Intn(len(list))] }
@@ -29,7 +29,8 @@ func randomRequests(r *rand.Rand, app *spoor.App, from time.Time, n int) [][]spo
 				App: app.ID, Door: spoor.DoorNative, Received: from.UnixMilli() - r.Int63n(3), Kind: kinds[r.Intn(len(kinds))], Name: "n",
 				Key: pick("", fmt.Sprint("k", r.Intn(5)), fmt.Sprint("k", r.Intn(60))), UserID: pick("", "", "", fmt.Sprint("u", r.Intn(6))), FormerID: pick("k1", "k9", "u2"),
 				ID: pick("", fmt.Sprint("e", r.Intn(200))), Place: cities[r.Intn(len(cities))], Agent: agents[r.Intn(len(agents))],
-				Language: pick("", "pl", "en"), Bot: r.Intn(20) == 0, URL: "https://shop.example/" + pick("a", "b", "c"),
+				Language: pick("", "pl", "en"), Bot: r.Intn(20) == 0, URL: "https://shop.example/" + pick("a", "b", "c", fmt.Sprint(r.Intn(30))),
+				Properties: []byte(pick("", `{"price":3.25,"plan":"pro"}`, `{"price":-7,"plan":"free","variant":"B"}`)),
 			}
 			if r.Intn(2) == 0 {
 				h.Time = h.Received - int64(r.Intn(3*3600*1000))

@@ -432,13 +432,7 @@ func (g *group) absorb(p, q *pending) error {
 		p.facts.former = append(p.facts.former, f.number)
 	}
 	p.hits = append(p.hits, q.hits...)
-	switch newest := (visit{start: ours.visitStart, last: ours.visitLast}); {
-	case p.facts.visit.start == newest.start && p.facts.visit.last == newest.last:
-	case q.facts.visit.start == newest.start && q.facts.visit.last == newest.last:
-		p.facts.visit = q.facts.visit
-	default:
-		p.facts.visit = newest
-	}
+	p.facts.visit = visit{start: ours.visitStart, last: ours.visitLast} // to be recollected, under both numbers
 	p.facts.lookAround(ours)
 	g.reindex(a, p.n, &before, ours)
 	p.facts.email = ours.text(spoor.AttrEmail) != ""

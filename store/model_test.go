@@ -85,8 +85,9 @@ func (m *model) hit(in spoor.Hit) (spoor.Outcome, *spoor.Hit) {
 		m.loose = append(m.loose, h)
 		return spoor.Stored, h
 	}
-	if h.Kind.Counts().Visitor {
+	if h.Kind.Counts().Visitor || h.Kind == spoor.KindLeave {
 		m.visit(b, h)
+		m.tally(b, h)
 	}
 	b.listen(h)
 	for _, a := range h.Attributes {
@@ -164,6 +165,8 @@ func (m *model) visit(b *body, h *spoor.Hit) {
 	case v.last != 0 && h.Time > v.start-gap && h.Time < v.last+gap:
 		h.Visit, v.last = v.start, max(v.last, h.Time)
 		return
+	case h.Kind == spoor.KindLeave && h.Time >= v.last:
+		return
 	case v.last == 0 || h.Time >= v.last:
 		h.Visit, h.First, *v = h.Time, true, visit{start: h.Time, last: h.Time}
 	default:
@@ -179,9 +182,47 @@ func (m *model) visit(b *body, h *spoor.Hit) {
 			h.Visit = near.Visit
 			return
 		}
+		if h.Kind == spoor.KindLeave {
+			return
+		}
 		h.Visit, h.First = h.Time, true
 	}
 	b.visits++
+}
+
+// tally looks through all hits of the visit, each time anew.
+func (m *model) tally(b *body, h *spoor.Hit) {
+	if h.Visit == 0 {
+		return
+	}
+	t, k := &h.Tally, h.Kind.Counts()
+	last, engaged, left := h.Visit, false, int64(-1)
+	t.New = h.First && !slices.ContainsFunc(b.hits, func(o *spoor.Hit) bool { return o.First })
+	var view *spoor.Hit
+	for _, o := range b.hits {
+		if o.Visit != h.Visit {
+			continue
+		}
+		last, engaged = max(last, o.Time), engaged || o.Tally.Engaged
+		if o.Kind == spoor.KindLeave && o.Tally.Timed {
+			left = max(left, o.Time-o.Tally.Since)
+		}
+		if o.Kind == spoor.KindPage && !o.Tally.Aside && (view == nil || o.Day > view.Day || o.Day == view.Day && o.Time > view.Time) {
+			view = o
+		}
+	}
+	t.Gap = max(0, h.Time-last)
+	t.Engaged = (k.View || k.Event) && !engaged && h.Time > h.Visit
+	switch {
+	case view == nil || view.Day < h.Day:
+	case k.View && (view.Day > h.Day || h.Time <= view.Time):
+		t.Aside = true
+	case view.Day > h.Day:
+	case k.View:
+		t.Since, t.Timed = h.Time-view.Time, left != view.Time
+	case h.Kind == spoor.KindLeave && h.Time > view.Time && left != view.Time:
+		t.Since, t.Timed = h.Time-view.Time, true
+	}
 }
 
 // TestAgainstModel runs random requests against the store and the model, in
@@ -249,7 +290,7 @@ func TestAgainstModel(t *testing.T) {
 func hitOf(app *spoor.App, c *clock) *rapid.Generator[spoor.Hit] {
 	return rapid.Custom(func(t *rapid.T) spoor.Hit {
 		h := spoor.Hit{App: app.ID, Received: c.ms(), Door: spoor.DoorNative}
-		h.Kind = rapid.SampledFrom([]spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent, spoor.KindIdentify, spoor.KindMailOpen, spoor.KindServerEvent}).Draw(t, "kind")
+		h.Kind = rapid.SampledFrom([]spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent, spoor.KindIdentify, spoor.KindMailOpen, spoor.KindServerEvent, spoor.KindLeave}).Draw(t, "kind")
 		h.Key = rapid.SampledFrom([]string{"", "k1", "k2", "k3", "k4"}).Draw(t, "key")
 		h.UserID = rapid.SampledFrom([]string{"", "", "u1", "u2", "u3"}).Draw(t, "user")
 		h.ID = fmt.Sprint("e", rapid.IntRange(0, 60).Draw(t, "id"))
@@ -339,5 +380,6 @@ func compare(t *rapid.T, s *Store, app *spoor.App, m *model) {
 }
 
 func line(h *spoor.Hit) string {
-	return fmt.Sprint(h.ID, " ", h.Kind, " ", h.Day, " ", h.Time, " visit ", h.Visit, h.First, " ", h.Marks&spoor.MarkLate)
+	h.Tally.From = "" // the model has no numbers
+	return fmt.Sprint(h.ID, " ", h.Kind, " ", h.Day, " ", h.Time, " visit ", h.Visit, h.First, " ", h.Marks&spoor.MarkLate, h.Tally)
 }

@@ -27,6 +27,9 @@ func counted(h *spoor.Hit) bool { return !h.Bot && h.Marks&spoor.MarkUncounted =
 // countsOf is what one hit adds to every row it belongs to.
 func countsOf(h *spoor.Hit) counts {
 	c := counts{hits: 1, visitMS: h.Tally.Gap}
+	if h.Tally.Timed {
+		c.timed, c.pageMS = 1, h.Tally.Since
+	}
 	k := h.Kind.Counts()
 	if k.View {
 		c.views = 1
@@ -71,14 +74,16 @@ func rollUp(app *spoor.App, declared []string, h *spoor.Hit, before rowKey, row 
 	some(spoor.DimHour, hours[app.HourOf(h.Time)])
 	if k.View {
 		view := one
+		view.timed, view.pageMS = 0, 0 // of the view before
 		if !h.Tally.Aside && h.Visit != 0 {
 			view.exits = 1
 		}
 		if key := viewOf(h); key.text != "" {
 			row(key, &view, true)
 		}
-		if h.Kind == spoor.KindPage {
-			some(spoor.DimTitle, h.Title)
+		if h.Kind == spoor.KindPage && h.Title != "" {
+			view.exits = 0
+			row(rowKey{spoor.DimTitle, cutText(h.Title)}, &view, true)
 		}
 	}
 	if h.Referrer != "" {
@@ -296,7 +301,7 @@ func (v *views) before(h *spoor.Hit) (before rowKey) {
 }
 
 // endsView reports whether a hit adds to the row of the view before it.
-func endsView(h *spoor.Hit) bool { return h.Tally.Timed || h.Tally.Since > 0 }
+func endsView(h *spoor.Hit) bool { return h.Tally.Since > 0 }
 
 // beginsView reports whether a hit is a view that one after it can end.
 func beginsView(h *spoor.Hit) bool {

@@ -115,7 +115,7 @@ func (v *visit) tally(n spoor.Number, h *spoor.Hit) (before rowKey) {
 			t.From = toView(v.view.row)
 		}
 		v.view = view{row, h.Time, h.Day, n, true}
-	case h.Kind == spoor.KindLeave && there && v.view.open && h.Time >= v.view.time:
+	case h.Kind == spoor.KindLeave && there && v.view.open && h.Time > v.view.time:
 		t.Since, t.Timed, v.view.open = h.Time-v.view.time, true, false
 		before = v.view.row
 		if v.view.number != n {

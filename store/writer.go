@@ -162,10 +162,8 @@ func (c *account) add(h *spoor.Hit, sign int64) {
 	c.visits += sign * one.visits
 	c.engaged += sign * one.engaged
 	c.visitMS += sign * one.visitMS
-	if h.Tally.Timed {
-		c.timed += sign
-		c.pageMS += sign * h.Tally.Since
-	}
+	c.timed += sign * one.timed
+	c.pageMS += sign * one.pageMS
 }
 
 func (c *account) appendTo(dst []byte) []byte {

@@ -33,7 +33,7 @@ module.exports = {
     await w.sleep(1100); // a cookie that is renewed would end a second later
     await tab.reload();
     const hits = await app.until('both page hits', (h) => pagesOf(h).length === 2);
-    w.assert.deepEqual(types(hits), ['event page_leave', 'page', 'page']);
+    w.assert.deepEqual(types(hits), ['leave page_leave', 'page', 'page']);
     const again = (await v.cookies()).__ca__chat;
     w.assert.equal(again.value, cookie.value);
     w.assert.equal(again.expires, cookie.expires, 'the cookie was renewed');
@@ -255,7 +255,7 @@ module.exports = {
         const after = consent === 'given' || (consent === 'none' && mode !== 'consent');
         if (after) await app.until(at + 'the event', (h) => h.some((x) => x.name === 'after'));
         else await w.sleep(250);
-        const names = types(await app.hits()).filter((n) => n !== 'event page_leave');
+        const names = types(await app.hits()).filter((n) => n !== 'leave page_leave');
         const want = [...(after ? ['event after'] : []), ...(consent === 'withdrawn' || after ? ['page'] : [])];
         // What was on its way when it was denied may have arrived in the modes that ask nobody.
         if (consent === 'denied' && mode !== 'consent') w.assert.ok(names.length <= 1 && !names.includes('event after'), at + names);
