@@ -400,7 +400,8 @@ func (c *checker) rows(day spoor.Day, d *dayState, sum *daySum) error {
 		if r.dirty {
 			waits[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = r
 			r.add.text = k.text
-			r.add.who.add = roaring.BitmapOf(r.who...)
+			r.gather()
+			r.add.who.add = r.many
 		}
 	}
 	if d.account.sealed {

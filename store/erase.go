@@ -154,7 +154,7 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 		return hits, err
 	}
 	for _, r := range touched {
-		r.who = slices.DeleteFunc(r.who, func(m uint32) bool { return m == uint32(n) })
+		r.without(uint32(n))
 		r.less = append(r.less, uint32(n))
 	}
 	for kind := range d.seen {

@@ -37,15 +37,16 @@ type dayState struct {
 
 // row is a roll-up row in memory: what is to be added to that on disk.
 type row struct {
-	add    counts   // without text and people
-	who    []uint32 // people to be added, with repeats
-	less   []uint32 // people to be taken out before
-	hash   uint64   // 0: not known yet
+	add    counts          // without text and people
+	who    []uint32        // people to be added, with repeats
+	many   *roaring.Bitmap // more of them; may be nil
+	less   []uint32        // people to be taken out before
+	hash   uint64          // 0: not known yet
 	onDisk bool
 	dirty  bool
 }
 
-// whoMax is how many people wait in a row before repeats are removed.
+// whoMax is how many people wait in a list before they go into a bitmap.
 const whoMax = 4096
 
 // idle reports whether all that is known of the day is on disk.
@@ -84,18 +85,28 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, before rowKey, bytes int)
 		}
 		r.add.fold(add)
 		if n := uint32(h.Profile); by && n != 0 && (len(r.who) == 0 || r.who[len(r.who)-1] != n) {
-			if len(r.who) >= whoMax {
-				r.compact()
+			if r.who = append(r.who, n); len(r.who) >= whoMax {
+				r.gather()
 			}
-			r.who = append(r.who, n)
 		}
 	})
 	return err
 }
 
-func (r *row) compact() {
+// gather puts the list of people into the bitmap: by way of one of its own,
+// because adding in order is cheap, and inserting is not.
+func (r *row) gather() {
 	slices.Sort(r.who)
-	r.who = slices.Compact(r.who)
+	r.many = union(r.many, roaring.BitmapOf(r.who...))
+	r.who = r.who[:0]
+}
+
+// without takes somebody out who waits to be added.
+func (r *row) without(n uint32) {
+	r.who = slices.DeleteFunc(r.who, func(m uint32) bool { return m == n })
+	if r.many != nil {
+		r.many.Remove(n)
+	}
 }
 
 func (d *dayState) note(kind int, there bool, n spoor.Number) {
@@ -157,16 +168,18 @@ func (r *row) put(dst []byte, text string) []byte {
 	if r.onDisk {
 		text = ""
 	}
-	r.compact()
 	r.add.text = text
 	if len(r.less) > 0 {
 		r.add.who.drop = roaring.BitmapOf(r.less...)
 	}
+	slices.Sort(r.who)
+	if r.who = slices.Compact(r.who); len(r.who) > fewMax || r.many != nil {
+		r.gather()
+		r.add.who.add = r.many
+	}
 	dst = r.add.appendTo(dst)
 	dst = putFew(dst, countWhoFew, r.who)
-	r.add = counts{}
-	r.who, r.less = r.who[:0], nil
-	r.onDisk, r.dirty = true, false
+	*r = row{who: r.who[:0], hash: r.hash, onDisk: true}
 	return dst
 }
 
@@ -174,13 +187,10 @@ func (r *row) put(dst []byte, text string) []byte {
 // general form has a head of 16 bytes.
 const fewMax = 64
 
-// putFew writes a sorted set of numbers.
+// putFew writes a sorted set of at most fewMax numbers.
 func putFew(dst []byte, tag protowire.Number, set []uint32) []byte {
 	if len(set) == 0 {
 		return dst
-	}
-	if len(set) > fewMax {
-		return putBitmap(dst, countWho, roaring.BitmapOf(set...))
 	}
 	var list [5 * fewMax]byte
 	b, last := list[:0], uint32(0)
