@@ -266,7 +266,7 @@ func (s *Store) dropStatistics(app spoor.AppID, day spoor.Day) error {
 			return err
 		}
 		c.bare, c.views, c.events, c.visits = true, 0, 0, 0
-		c.engaged, c.timed, c.visitMS, c.pageMS, c.full = 0, 0, 0, 0, 0
+		c.engaged, c.timed, c.visitMS, c.pageMS, c.full, c.sum = 0, 0, 0, 0, 0, daySum{}
 		if d := a.days[day]; d != nil {
 			for kind := range d.seen {
 				d.seen[kind].Clear()

@@ -207,7 +207,7 @@ func (c *checker) sets() error {
 }
 
 // daySum is what the hits of a day add up to.
-type daySum struct {
+type dayCount struct {
 	have    *dayState // what is counted, on disk and put off
 	account account
 	seen    [activityNew + 1]*roaring.Bitmap
@@ -220,7 +220,7 @@ func (c *checker) hits() error {
 	c.events, c.weeks = map[place]uint32{}, map[hash]uint32{}
 	sums := map[spoor.Day]bool{}
 	var day spoor.Day
-	var sum *daySum
+	var sum *dayCount
 	finish := func() error {
 		if sum == nil {
 			return nil
@@ -239,7 +239,7 @@ func (c *checker) hits() error {
 				return err
 			}
 			day = h.Day
-			if sum, err = c.newDaySum(day); err != nil {
+			if sum, err = c.newDayCount(day); err != nil {
 				return err
 			}
 		}
@@ -262,7 +262,7 @@ func (c *checker) hits() error {
 	for _, d := range days {
 		c.report.Days++
 		if !sums[d] { // a day with an account and no hits left
-			sum, err := c.newDaySum(d)
+			sum, err := c.newDayCount(d)
 			if err == nil {
 				err = c.day(d, sum)
 			}
@@ -274,7 +274,7 @@ func (c *checker) hits() error {
 	return nil
 }
 
-func (c *checker) newDaySum(day spoor.Day) (*daySum, error) {
+func (c *checker) newDayCount(day spoor.Day) (*dayCount, error) {
 	d, err := readDayState(c.db, c.app.ID, day)
 	if err == nil {
 		err = d.catchUp(c.db, c.app, c.late)
@@ -282,14 +282,14 @@ func (c *checker) newDaySum(day spoor.Day) (*daySum, error) {
 	if err == nil {
 		err = d.load()
 	}
-	sum := &daySum{have: d, rows: sealedRows{}}
+	sum := &dayCount{have: d, rows: sealedRows{}}
 	for kind := range sum.seen {
 		sum.seen[kind] = roaring.New()
 	}
 	return sum, err
 }
 
-func (c *checker) hit(sum *daySum, h *spoor.Hit, key, value []byte) error {
+func (c *checker) hit(sum *dayCount, h *spoor.Hit, key, value []byte) error {
 	at, err := parseHitKey(key)
 	if err != nil {
 		return err
@@ -365,15 +365,27 @@ func hasFormer(s *state, n spoor.Number, day spoor.Day) bool {
 
 // day compares a day's records with its hits. Once people were removed from a
 // day, its statistics outlive them: then only the account must balance.
-func (c *checker) day(day spoor.Day, sum *daySum) error {
+func (c *checker) day(day spoor.Day, sum *dayCount) error {
 	d := sum.have
 	have := d.account
-	have.counted, have.sealed, have.dropped, have.again, have.bare, have.full, have.properties, have.tallied = 0, false, 0, 0, false, 0, "", false
+	have.counted, have.sealed, have.dropped, have.again, have.bare, have.full, have.properties, have.tallied, have.sum = 0, false, 0, 0, false, 0, "", false, daySum{}
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
 	}
 	if d.account.bare {
 		return c.bare(day, d)
+	}
+	if d.account.sum != (daySum{}) {
+		now, err := sumSealed(c.db, c.app.ID, day)
+		if err != nil {
+			return err
+		}
+		if now != d.account.sum {
+			c.bad("%s: its statistics are not what they were when the day was sealed", day)
+		}
+		if err := c.tables(day); err != nil {
+			return err
+		}
 	}
 	if have.swept != 0 || have.erased != 0 && d.account.sealed {
 		return nil
@@ -394,7 +406,7 @@ func (c *checker) day(day spoor.Day, sum *daySum) error {
 }
 
 // rows compares a day's roll-ups with its hits.
-func (c *checker) rows(day spoor.Day, d *dayState, sum *daySum) error {
+func (c *checker) rows(day spoor.Day, d *dayState, sum *dayCount) error {
 	waits := map[string]*row{}
 	for k, r := range d.rows {
 		if r.dirty {
@@ -451,35 +463,42 @@ func (c *checker) rows(day spoor.Day, d *dayState, sum *daySum) error {
 	if len(wants) > 0 {
 		c.bad("%s: %d roll-up rows are missing", day, len(wants))
 	}
-	if err == nil && d.account.sealed && d.account.tallied {
-		err = c.tables(day, sum)
-	}
 	return err
 }
 
-// tables compares the tables of a sealed day with its hits.
-func (c *checker) tables(day spoor.Day, sum *daySum) error {
-	for dim := spoor.DimHour; dim <= spoor.DimMeasure; dim++ {
-		if err := readRows(c.db, c.app.ID, day, dim, func(have *dayRow) error {
-			want := sum.rows[rowKey{dim, have.text}]
+// tables compares the tables of a sealed day with its rows.
+func (c *checker) tables(day spoor.Day) error {
+	rows := map[rowKey]*counts{}
+	err := scan(c.db, countDayKey(nil, c.app.ID, day), func(key, value []byte) error {
+		row, err := readCounts(value)
+		if err == nil {
+			rows[rowKey{countDimension(key), row.text}] = row
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	err = scan(c.db, tableDayKey(nil, c.app.ID, day), func(key, value []byte) error {
+		return readTable(value, func(have *dayRow) error {
+			k := rowKey{spoor.Dimension(key[len(key)-1]), have.text}
+			want := rows[k]
 			if want == nil {
 				want = new(counts)
 			}
 			plain := *want
 			plain.who = setChange{}
 			if !have.counts.equal(&plain) || have.visitors != people(&want.who) {
-				c.bad("%s: a table of dimension %s counts %s by %d profiles; hits give %s by %d", day, dim, &have.counts, have.visitors, &plain, people(&want.who))
+				c.bad("%s: a table of dimension %s counts %s by %d; its row counts %s", day, k.dim, &have.counts, have.visitors, want)
 			}
-			delete(sum.rows, rowKey{dim, have.text})
+			delete(rows, k)
 			return nil
-		}); err != nil {
-			return err
-		}
+		})
+	})
+	if len(rows) > 0 {
+		c.bad("%s: %d rows are in no table", day, len(rows))
 	}
-	if len(sum.rows) > 0 {
-		c.bad("%s: %d rows of tables are missing", day, len(sum.rows))
-	}
-	return nil
+	return err
 }
 
 // bare looks for statistics of a day that has none any more.

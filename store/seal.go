@@ -1,9 +1,14 @@
 package store
 
 import (
+	"bytes"
 	"context"
+	"crypto/sha256"
+	"encoding/binary"
 	"errors"
 	"fmt"
+	"io"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -106,6 +111,10 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		return 0, err
 	}
 	folded = foldRare(rows)
+	records, sum, err := encodeSealed(db, app.ID, day, rows)
+	if err != nil {
+		return 0, err
+	}
 	if s.opts.betweenSeal != nil {
 		s.opts.betweenSeal()
 	}
@@ -121,17 +130,15 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		if err != nil {
 			return err
 		}
-		d.account.sealed = true
+		d.account.sealed, d.account.sum = true, sum
 		for _, sp := range []keySpan{spanOf(countDayKey(nil, app.ID, day)), spanOf(tableDayKey(nil, app.ID, day))} {
 			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {
 				return err
 			}
 		}
-		for key, row := range rows {
-			row.text = key.text
-			g.set(countKey(nil, app.ID, day, key.dim, rowHash(&a.salt, key)), row.appendTo(nil))
+		for _, r := range records {
+			g.set(r.key, r.value)
 		}
-		g.setTables(app.ID, day, rows)
 		return nil
 	})
 	if errors.Is(err, errMeanwhile) {
@@ -146,6 +153,65 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		return 0, fmt.Errorf("cannot flush the store: %w", err)
 	}
 	return folded, s.clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}}, true)
+}
+
+type keyValue struct{ key, value []byte }
+
+// encodeSealed gives the records of a sealed day, roll-up rows and tables, and
+// their sum. The writer need only write them.
+func encodeSealed(db pebble.Reader, app spoor.AppID, day spoor.Day, rows sealedRows) (records []keyValue, sum daySum, err error) {
+	secret, err := readSalt(db, app)
+	if err != nil {
+		return nil, sum, err
+	}
+	for key, row := range rows {
+		row.text = key.text
+		records = append(records, keyValue{countKey(nil, app, day, key.dim, rowHash(&secret, key)), row.appendTo(nil)})
+	}
+	slices.SortFunc(records, func(a, b keyValue) int { return bytes.Compare(a.key, b.key) })
+	h := sha256.New()
+	for _, r := range records {
+		h.Write(r.key)
+		h.Write(r.value)
+	}
+	if err := hashActivity(h, db, app, day); err != nil {
+		return nil, sum, err
+	}
+	copy(sum[:], h.Sum(nil))
+	return append(records, tables(app, day, rows)...), sum, nil
+}
+
+// daySum tells whether what a sealed day counts is as it was when it was sealed:
+// the beginning of SHA-256 over its roll-up rows and who was there.
+type daySum [16]byte
+
+// sumSealed reads what a sealed day counts, for its sum.
+func sumSealed(db pebble.Reader, app spoor.AppID, day spoor.Day) (sum daySum, err error) {
+	h := sha256.New()
+	err = scan(db, countDayKey(nil, app, day), func(key, value []byte) error {
+		h.Write(key)
+		h.Write(value)
+		return nil
+	})
+	if err == nil {
+		err = hashActivity(h, db, app, day)
+	}
+	copy(sum[:], h.Sum(nil))
+	return sum, err
+}
+
+func hashActivity(h io.Writer, db pebble.Reader, app spoor.AppID, day spoor.Day) error {
+	for kind := byte(0); kind <= activityKnown; kind++ {
+		who, err := readActivity(db, app, day, kind)
+		if err != nil {
+			return err
+		}
+		h.Write([]byte{kind})
+		for _, n := range who.ToArray() {
+			h.Write(binary.BigEndian.AppendUint32(nil, n))
+		}
+	}
+	return nil
 }
 
 var errMeanwhile = errors.New("somebody was erased or restricted meanwhile")

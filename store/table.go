@@ -18,15 +18,15 @@ const tableRow protowire.Number = 1
 // those of a roll-up row.
 const rowVisitors protowire.Number = 64
 
-// setTables writes the tables of a day that is sealed.
-func (g *group) setTables(app spoor.AppID, day spoor.Day, rows sealedRows) {
-	tables := map[spoor.Dimension][]*dayRow{}
+// tables gives the tables of a day that is sealed.
+func tables(app spoor.AppID, day spoor.Day, rows sealedRows) (records []keyValue) {
+	byDim := map[spoor.Dimension][]*dayRow{}
 	for key, c := range rows {
 		r := &dayRow{counts: *c, visitors: int64(c.who.add.GetCardinality())}
 		r.text, r.who = key.text, setChange{}
-		tables[key.dim] = append(tables[key.dim], r)
+		byDim[key.dim] = append(byDim[key.dim], r)
 	}
-	for dim, table := range tables {
+	for dim, table := range byDim {
 		slices.SortFunc(table, func(a, b *dayRow) int {
 			return cmp.Or(cmp.Compare(b.visitors, a.visitors), cmp.Compare(a.text, b.text))
 		})
@@ -37,8 +37,9 @@ func (g *group) setTables(app spoor.AppID, day spoor.Day, rows sealedRows) {
 			nest = putInt(nest, rowVisitors, r.visitors)
 			value = putBytes(value, tableRow, nest[headerBytes:])
 		}
-		g.set(tableKey(nil, app, day, dim), value)
+		records = append(records, keyValue{tableKey(nil, app, day, dim), value})
 	}
+	return records
 }
 
 // readRows reads the rows of one dimension of a day, without what waits in
@@ -48,22 +49,7 @@ func readRows(db pebble.Reader, app spoor.AppID, day spoor.Day, dim spoor.Dimens
 	found := false
 	err := get(db, tableKey(nil, app, day, dim), func(value []byte) error {
 		found = true
-		return fields(value, func(tag protowire.Number, _ uint64, b []byte) error {
-			if tag != tableRow {
-				return nil
-			}
-			var r dayRow
-			err := rawFields(b, func(tag protowire.Number, num uint64, b []byte) error {
-				if tag == rowVisitors {
-					r.visitors = zigzag(num)
-				}
-				return r.field(tag, num, b)
-			})
-			if err != nil {
-				return err
-			}
-			return f(&r)
-		})
+		return readTable(value, f)
 	})
 	if found || err != nil {
 		return err
@@ -77,6 +63,26 @@ func readRows(db pebble.Reader, app spoor.AppID, day spoor.Day, dim spoor.Dimens
 		r := dayRow{counts: *c}
 		if c.who.add != nil {
 			r.visitors = int64(c.who.add.GetCardinality())
+		}
+		return f(&r)
+	})
+}
+
+// readTable calls f with the rows of a table.
+func readTable(value []byte, f func(*dayRow) error) error {
+	return fields(value, func(tag protowire.Number, _ uint64, b []byte) error {
+		if tag != tableRow {
+			return nil
+		}
+		var r dayRow
+		err := rawFields(b, func(tag protowire.Number, num uint64, b []byte) error {
+			if tag == rowVisitors {
+				r.visitors = zigzag(num)
+			}
+			return r.field(tag, num, b)
+		})
+		if err != nil {
+			return err
 		}
 		return f(&r)
 	})

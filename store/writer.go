@@ -117,6 +117,7 @@ type account struct {
 	again                        uint64 // kinds of which a right kept some
 	bare                         bool   // its statistics were dropped for their age
 	properties                   string // that the app declared when the day began
+	sum                          daySum // of what it counts, once it is sealed
 	tallied                      bool   // all its hits were counted with their tallies and people
 }
 
@@ -152,6 +153,7 @@ const (
 	accountFull
 	accountProperties
 	accountTallied
+	accountSum
 )
 
 // add counts a hit, or with sign -1 takes it back.
@@ -188,7 +190,11 @@ func (c *account) appendTo(dst []byte) []byte {
 	dst = putInt(dst, accountPageMS, c.pageMS)
 	dst = putUint(dst, accountFull, c.full)
 	dst = putString(dst, accountProperties, c.properties)
-	return putBool(dst, accountTallied, c.tallied)
+	dst = putBool(dst, accountTallied, c.tallied)
+	if c.sum != (daySum{}) {
+		dst = putBytes(dst, accountSum, c.sum[:])
+	}
+	return dst
 }
 
 func readAccount(value []byte) (c account, err error) {
@@ -218,6 +224,8 @@ func readAccount(value []byte) (c account, err error) {
 			c.properties = string(b)
 		case accountTallied:
 			c.tallied = num != 0
+		case accountSum:
+			copy(c.sum[:], b)
 		}
 		return nil
 	})
