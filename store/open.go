@@ -85,6 +85,9 @@ type Store struct {
 	tails tails
 	stats counters
 
+	aliases aliases
+	recent  recent
+
 	filtersReady atomic.Bool
 	dropped      atomic.Int64
 
