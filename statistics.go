@@ -78,7 +78,7 @@ const (
 	CohortDaysMax     = 371
 	FilterMax         = 10 // conditions
 	TopMax            = 1000
-	GoalsMax          = 50
+	GoalsMax          = 200
 	FunnelMin         = 2
 	FunnelMax         = 8
 	GroupsMax         = 100

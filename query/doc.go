@@ -12,6 +12,7 @@
 //	/api/export/…   users.csv and hits.ndjson, streamed
 //	/api/tail       hits as they are stored, one JSON object a line
 //	/api/partitions days, sizes, sealed or open
+//	/api/stats/…    statistics; METRICS.md says what they mean
 //	/api/admin/…    apps, write keys, tokens, settings, the audit log
 //	/healthz /readyz /metrics
 //

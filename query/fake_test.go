@@ -33,6 +33,7 @@ type fakeStore struct {
 	tailEnds bool // tails are closed from the start
 	edits    []spoor.Edit
 	objected map[string]bool // kind and text
+	asked    []string        // questions of statistics
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log

@@ -90,6 +90,12 @@ func routes() []route {
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
+		route{"GET", "/api/stats/", scopeApp, read, "", (*call).series},
+		route{"GET", "/api/stats/top/", scopeApp, read, "", (*call).top},
+		route{"GET", "/api/stats/goals/", scopeApp, read, "", (*call).goals},
+		route{"GET", "/api/stats/retention/", scopeApp, read, "", (*call).cohorts},
+		route{"GET", "/api/stats/funnel/", scopeApp, read, "", (*call).funnel},
+
 		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
 		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
 		route{"GET", "/api/admin/receipts/", scopeAllApps, admin, "", (*call).receipts},

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"cmp"
 	"strings"
 	"testing"
 
@@ -90,11 +91,14 @@ var bodies = map[string]string{
 	"apps.links.create":  `{"to":"https://shop.example/sale"}`,
 }
 
-var queries = map[string]string{"users.search": "?user_id=ada", "apps.delete": "?confirm=shop"}
+var queries = map[string]string{
+	"users.search": "?user_id=ada", "apps.delete": "?confirm=shop",
+	"/api/stats/": "?metric=visits", "/api/stats/top/": "?dimension=path", "/api/stats/funnel/": "?step=path:/a&step=event:b",
+}
 
 // pathOf is a path of a route that there is in testServer, once ada is.
 func pathOf(r route) string {
-	return strings.NewReplacer(":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[r.action]
+	return strings.NewReplacer(":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[cmp.Or(r.action, r.pattern)]
 }
 
 // Goal: nobody gets more than the table says, and each access is audited.

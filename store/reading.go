@@ -12,6 +12,7 @@ import (
 // reading answers a question about the statistics of one app from one
 // snapshot.
 type reading struct {
+	s       *Store
 	db      pebble.Reader
 	app     *spoor.App
 	secret  salt
@@ -22,7 +23,7 @@ type reading struct {
 // read calls f with what there is to know of an app; nothing if there is none.
 func (s *Store) read(id spoor.AppID, f func(*reading) error) error {
 	return s.view(func(db *pebble.DB) (err error) {
-		r := &reading{app: s.App(id)}
+		r := &reading{s: s, app: s.App(id)}
 		if r.app == nil {
 			return nil
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"sync"
+	"time"
 	"unsafe"
 
 	"github.com/RoaringBitmap/roaring/v2"
@@ -102,6 +103,11 @@ type stretch struct {
 // only is not nil, several stretches at once. begin makes what a stretch adds up
 // in; done gets them one by one, in order.
 func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want tagSet, begin func(d *oneDay) T, done func(d *oneDay, sum T) error) error {
+	leave, err := r.s.enterWalk()
+	if err != nil {
+		return err
+	}
+	defer leave()
 	hidden, err := readHidden(r.db, r.app.ID)
 	if err != nil {
 		return err
@@ -150,8 +156,13 @@ func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want 
 		})
 	}
 	for i := range all {
-		got := <-results[i]
-		<-tickets
+		var got result
+		select {
+		case got = <-results[i]:
+			<-tickets
+		case <-r.s.stop:
+			return spoor.ErrClosed
+		}
 		if got.err != nil {
 			return got.err
 		}
@@ -160,6 +171,25 @@ func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want 
 		}
 	}
 	return nil
+}
+
+// A walk keeps all processors busy, so few run at once, and others wait a while.
+const (
+	walksMax = 2
+	walkWait = 10 * time.Second
+)
+
+func (s *Store) enterWalk() (leave func(), err error) {
+	wait := time.NewTimer(walkWait)
+	defer wait.Stop()
+	select {
+	case s.walks <- struct{}{}:
+		return func() { <-s.walks }, nil
+	case <-s.stop:
+		return nil, spoor.ErrClosed
+	case <-wait.C:
+		return nil, spoor.ErrBusy
+	}
 }
 
 // stretchesMin is how many stretches a walk has at least, if there are as many profiles.
