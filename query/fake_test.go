@@ -258,6 +258,10 @@ func (f *fakeStore) Partitions(app spoor.AppID) ([]spoor.Partition, error) {
 
 func (f *fakeStore) PublicID(_ spoor.AppID, n spoor.Number) int64 { return 1000 + int64(n) }
 
+func (f *fakeStore) AppByShare(token string) *spoor.App {
+	return f.apps.find(func(a *spoor.App) bool { return a.Share != "" && a.Share == spoor.HashToken(token) })
+}
+
 func (f *fakeStore) CreateApp(a *spoor.App) (*spoor.App, error) {
 	a = a.Clone()
 	a.ID = spoor.AppID(len(f.apps.list) + 1)
@@ -515,6 +519,14 @@ func (ts *testServer) addProfile(app spoor.AppID, n spoor.Number, userID, email 
 	}
 	ts.store.profiles[app] = append(ts.store.profiles[app], p)
 	return p
+}
+
+// furnish gives the first app a person, a write key and a shared overview.
+func (ts *testServer) furnish() {
+	ts.addProfile(1, 1, "ada", "ada@example.com")
+	app := ts.store.apps.list[0]
+	app.Keys = []spoor.WriteKey{{Key: "pub"}}
+	app.Share = spoor.HashToken("link")
 }
 
 // addHit adds a page view or another hit of profile n.

@@ -17,6 +17,7 @@ const (
 	scopeApp                   // the token's app; on the local socket that of ?app=
 	scopeAllApps               // all: the control plane and the operator only
 	scopeNamedApp              // the one named in the path
+	scopeSelf                  // the token's app; none for the control plane and, without ?app=, the operator
 )
 
 // route is one row of the table.
@@ -88,7 +89,11 @@ func routes() []route {
 		route{"GET", "/api/export/users.csv/", scopeApp, read, "export.users", (*call).exportUsers},
 		route{"GET", "/api/export/hits.ndjson/", scopeApp, read, "export.hits", (*call).exportHits},
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
+		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
+
+		route{"GET", "/api/session/", scopeSelf, read, "", (*call).readSession},
+		route{"GET", "/api/find/", scopeApp, read, "users.search", (*call).findPeople},
 
 		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
 		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
@@ -107,6 +112,8 @@ func routes() []route {
 		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", (*call).createKey},
 		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", (*call).deleteKey},
 		route{"POST", "/api/admin/apps/:name/links/", scopeNamedApp, admin, "apps.links.create", (*call).createLink},
+		route{"POST", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.create", (*call).createShare},
+		route{"DELETE", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.delete", (*call).endShare},
 		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", (*call).createToken},
 		route{"DELETE", "/api/admin/apps/:name/tokens/:token/", scopeNamedApp, admin, "apps.tokens.delete", (*call).deleteToken},
 	)
@@ -117,6 +124,7 @@ type resource struct {
 	segments []string
 	methods  map[string]*route
 	allow    string // value of the Allow header
+	shared   bool   // open to who has the link of a shared overview
 }
 
 func newResources(table []route) []*resource {
@@ -126,7 +134,7 @@ func newResources(table []route) []*resource {
 		r := &table[i]
 		res := byPattern[r.pattern]
 		if res == nil {
-			res = &resource{segments: splitPath(r.pattern), methods: map[string]*route{}}
+			res = &resource{segments: splitPath(r.pattern), methods: map[string]*route{}, shared: slices.Contains(sharedPatterns, r.pattern)}
 			byPattern[r.pattern] = res
 			list = append(list, res)
 		}
@@ -192,6 +200,9 @@ func (s *Server) find(path string, door door) (*resource, []string) {
 	segments := splitPath(path)
 	for _, r := range s.resources {
 		if args, ok := r.match(segments); ok {
+			if door == doorShare && !r.shared {
+				return nil, nil
+			}
 			return r, slices.Clip(args)
 		}
 	}

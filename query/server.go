@@ -32,6 +32,8 @@ type Server struct {
 	done      chan struct{} // closed by Shutdown
 	closeOnce sync.Once
 	counters  counters
+
+	shareLimits limits // of shared overviews
 }
 
 type counters struct {

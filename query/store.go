@@ -42,6 +42,8 @@ type Store interface {
 	Tail(app spoor.AppID) (hits <-chan spoor.Hit, stop func())
 	Partitions(app spoor.AppID) ([]spoor.Partition, error)
 	PublicID(app spoor.AppID, n spoor.Number) int64
+	// AppByShare finds the app of a shared overview's token; nil if there is none.
+	AppByShare(token string) *spoor.App
 	// CreateApp assigns the id; it fails if the name is taken.
 	CreateApp(a *spoor.App) (*spoor.App, error)
 	UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error)
