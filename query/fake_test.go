@@ -33,6 +33,7 @@ type fakeStore struct {
 	tailEnds bool // tails are closed from the start
 	edits    []spoor.Edit
 	objected map[string]bool // kind and text
+	receipts []spoor.Receipt // of each app, behind the first
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log
@@ -173,7 +174,13 @@ func (f *fakeStore) Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) err
 	if app == 0 {
 		return fn(&spoor.Receipt{ID: 9, App: "gone", What: spoor.ReceiptTermination, Decided: 1000})
 	}
-	return fn(&spoor.Receipt{ID: 1, App: f.apps.App(app).Name, What: spoor.ReceiptSweep, Profiles: 3, Decided: 1000, Gone: 2000, Backups: 3000})
+	err := fn(&spoor.Receipt{ID: 1, App: f.apps.App(app).Name, What: spoor.ReceiptSweep, Profiles: 3, Decided: 1000, Gone: 2000, Backups: 3000})
+	for i := range f.receipts {
+		if err == nil {
+			err = fn(&f.receipts[i])
+		}
+	}
+	return err
 }
 
 func (f *fakeStore) Edit(e *spoor.Edit) (spoor.Number, bool, error) {
@@ -402,6 +409,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 			_, err := fmt.Fprintf(w, "# Record of %d apps, the first is %s\n", len(apps), apps[0].Name)
 			return err
 		},
+		Figures: func() Figures { return Figures{Refusals: []Refusal{{"no_write_key", 3, "there is no write key"}}} },
 		Metrics: func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
 		Log:     slog.New(slog.NewTextHandler(ts.log, nil)),
 		Now: func() time.Time {
@@ -418,6 +426,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 		t.Fatal(err)
 	}
 	ts.Server = s
+	s.sampleEvery = time.Hour // tests take samples themselves
 	web, local := fasthttputil.NewInmemoryListener(), fasthttputil.NewInmemoryListener()
 	go s.Serve(web)
 	go s.ServeLocal(local)
@@ -582,6 +591,10 @@ func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, sub
 		r.Gone, r.Backups = 2000, 3000
 	}
 	return r, nil
+}
+
+func (fakeRetention) Outlook(a *spoor.App) (o spoor.Outlook, err error) {
+	return spoor.Outlook{Due: []spoor.DueDay{{Day: 20517, Profiles: int64(a.ID)}, {Day: 20518}}, LastSweep: 1000}, nil
 }
 
 func (fakeRetention) Hurry() {}

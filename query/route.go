@@ -92,6 +92,8 @@ func routes() []route {
 		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
+		route{"GET", "/api/retention/", scopeApp, read, "", (*call).readRetention},
+		route{"GET", "/api/figures/", scopeSelf, admin, "", (*call).readFigures},
 		route{"GET", "/api/session/", scopeSelf, read, "", (*call).readSession},
 		route{"GET", "/api/find/", scopeApp, read, "users.search", (*call).findPeople},
 
