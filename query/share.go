@@ -22,6 +22,7 @@ const (
 
 var (
 	errShareProperty = detail(fasthttp.StatusForbidden, "A shared overview tells no properties of events.")
+	errShareWhole    = detail(fasthttp.StatusForbidden, "A shared overview takes filters by whole texts alone, and shows the app's own goals.")
 	errNoShare       = detail(fasthttp.StatusNotFound, "The app has no shared overview.")
 )
 
@@ -46,9 +47,14 @@ func (c *call) shareable() error {
 		switch string(name) {
 		case "event", "property", "by":
 			return errShareProperty
+		case "goal": // as below; the app's own goals need no name
+			return errShareWhole
 		case "dimension", "filter":
 			if strings.Contains(string(value), spoor.DimProperty.String()+":") {
 				return errShareProperty
+			}
+			if strings.Contains(string(value), "*") { // rare texts could be spelled out letter by letter
+				return errShareWhole
 			}
 		}
 	}

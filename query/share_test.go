@@ -113,7 +113,8 @@ func TestShareIsThrottled(t *testing.T) {
 	}
 }
 
-// Goal: a shared overview tells no properties, and no text of few visitors.
+// Goal: a shared overview tells no properties, and no text of few visitors, and
+// does not let one be guessed by its beginning.
 func TestShareHides(t *testing.T) {
 	a := newDashboard(t, "")
 	a.furnish()
@@ -133,6 +134,10 @@ func TestShareHides(t *testing.T) {
 	for _, query := range []string{"?dimension=property:plan", "?dimension=path&dimension=property:plan", "?dimension=path&filter=property:plan==x", "?property=price", "?by=plan", "?event=signup"} {
 		f(query, 403, string(errShareProperty.body))
 	}
+	for _, query := range []string{"?filter=title==a*", "?filter=path==/;title!=a%2a", "?goal=path:/a*", "?goal=event:signup"} {
+		f(query, 403, string(errShareWhole.body))
+	}
+	f("?dimension=path&filter=title==a", 200, `{"dimension":"path","rows":[{"value":"/","visitors":5,"count":9}],"other":{"visitors":5,"count":10},"texts":7}`)
 }
 
 // serves puts a handler in the place of a route's, which is made if need be.
