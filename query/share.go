@@ -76,6 +76,8 @@ func (c *call) hideRare() error {
 	}
 	var table struct {
 		Dimension string `json:"dimension"`
+		From      string `json:"from,omitempty"`
+		To        string `json:"to,omitempty"`
 		Rows      []row  `json:"rows"`
 		Other     tally  `json:"other"`
 		Texts     int64  `json:"texts"`

@@ -118,7 +118,7 @@ func TestShareIsThrottled(t *testing.T) {
 func TestShareHides(t *testing.T) {
 	a := newDashboard(t, "")
 	a.furnish()
-	table := `{"dimension":"%s","rows":[{"value":"/","visitors":5,"count":9},{"value":"/ada","visitors":4,"count":8}],"other":{"visitors":1,"count":2},"texts":7}`
+	table := `{"dimension":"%s","from":"2026-03-01","to":"2026-03-04","rows":[{"value":"/","visitors":5,"count":9},{"value":"/ada","visitors":4,"count":8}],"other":{"visitors":1,"count":2},"texts":7}`
 	a.serves("/api/stats/top/", func(c *call) error {
 		c.ctx.SetBodyString(strings.Replace(table, "%s", string(c.ctx.QueryArgs().Peek("dimension")), 1))
 		return nil
@@ -129,7 +129,7 @@ func TestShareHides(t *testing.T) {
 			t.Errorf("%s: %d %s, want %d %s", query, r.status, r.body, status, body)
 		}
 	}
-	f("?dimension=path", 200, `{"dimension":"path","rows":[{"value":"/","visitors":5,"count":9}],"other":{"visitors":5,"count":10},"texts":7}`)
+	f("?dimension=path", 200, `{"dimension":"path","from":"2026-03-01","to":"2026-03-04","rows":[{"value":"/","visitors":5,"count":9}],"other":{"visitors":5,"count":10},"texts":7}`)
 	f("?dimension=hour", 200, strings.Replace(table, "%s", "hour", 1))
 	for _, query := range []string{"?dimension=property:plan", "?dimension=path&dimension=property:plan", "?dimension=path&filter=property:plan==x", "?property=price", "?by=plan", "?event=signup"} {
 		f(query, 403, string(errShareProperty.body))
@@ -137,7 +137,7 @@ func TestShareHides(t *testing.T) {
 	for _, query := range []string{"?filter=title==a*", "?filter=path==/;title!=a%2a", "?goal=path:/a*", "?goal=event:signup"} {
 		f(query, 403, string(errShareWhole.body))
 	}
-	f("?dimension=path&filter=title==a", 200, `{"dimension":"path","rows":[{"value":"/","visitors":5,"count":9}],"other":{"visitors":5,"count":10},"texts":7}`)
+	f("?dimension=path&filter=title==a", 200, `{"dimension":"path","from":"2026-03-01","to":"2026-03-04","rows":[{"value":"/","visitors":5,"count":9}],"other":{"visitors":5,"count":10},"texts":7}`)
 }
 
 // serves puts a handler in the place of a route's, which is made if need be.
