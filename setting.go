@@ -194,6 +194,11 @@ func checkClass(v string) error {
 	return err
 }
 
+func checkGoal(v string) error {
+	_, err := parseNamedGoal(v)
+	return err
+}
+
 func checkPurpose(v string) error {
 	if name, purpose, ok := strings.Cut(v, ":"); !ok || name == "" || purpose == "" || len(v) > 200 {
 		return fmt.Errorf("%q is no purpose; write attribute:purpose, such as plan:account", v)

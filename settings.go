@@ -55,6 +55,7 @@ type Settings struct {
 	ExcludePaths     []string `json:"exclude_paths"`
 	ExcludeReferrers []string `json:"exclude_referrers"`
 
+	Goals          []string `json:"goals"`           // NAME=event:TEXT, path:TEXT or screen:TEXT
 	Properties     []string `json:"properties"`      // of events, that statistics group by; "NAME by OTHER" sums up numbers by another
 	StatisticsRows int      `json:"statistics_rows"` // texts of a dimension that get a row of their own each day
 }
@@ -124,6 +125,8 @@ func (s Settings) clone() Settings {
 	s.ExcludeAddresses = slices.Clone(s.ExcludeAddresses)
 	s.ExcludePaths = slices.Clone(s.ExcludePaths)
 	s.ExcludeReferrers = slices.Clone(s.ExcludeReferrers)
+	s.Goals = slices.Clone(s.Goals)
+	s.Properties = slices.Clone(s.Properties)
 	return s
 }
 
@@ -207,6 +210,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *[]string { return &s.ExcludeReferrers }, checkDomain),
 	list("properties", "properties of events that statistics group by, from the next day on, by comma; \"price by plan\" sums up the numbers of one by the values of another (default empty)",
 		func(s *Settings) *[]string { return &s.Properties }, checkProperty),
+	list("goals", "goals of the statistics, NAME=event:TEXT, NAME=path:TEXT or NAME=screen:TEXT, with * at the end for all that begin so, by comma (default empty)",
+		func(s *Settings) *[]string { return &s.Goals }, checkGoal),
 	number("statistics_rows", "texts of a dimension, such as paths, that get rows of their own in the statistics of a day; what comes later counts as (other) (default 1000)",
 		func(s *Settings) *int { return &s.StatisticsRows }, 10, 10_000),
 }
@@ -252,4 +257,24 @@ func parseClass(text string) (c Class, err error) {
 		return c, fmt.Errorf("%q is no class; write a kind of hit and days from %d on, such as form:365", text, windowDaysMax+1)
 	}
 	return Class{kind, n}, nil
+}
+
+// DeclaredGoals reads goals.
+func (s *Settings) DeclaredGoals() (list []Goal) {
+	for _, text := range s.Goals {
+		if g, err := parseNamedGoal(text); err == nil {
+			list = append(list, g)
+		}
+	}
+	return list
+}
+
+func parseNamedGoal(text string) (g Goal, err error) {
+	name, goal, ok := strings.Cut(text, "=")
+	if !ok || strings.TrimSpace(name) == "" || len(name) > 100 {
+		return g, fmt.Errorf("%q is no goal; write a name of at most 100 bytes, = and the goal, such as Signup=event:signup", text)
+	}
+	g, err = ParseGoal(strings.TrimSpace(goal))
+	g.Name = strings.TrimSpace(name)
+	return g, err
 }

@@ -49,6 +49,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"exclude_paths":       "/admin/*,/health",
 		"exclude_referrers":   "spam.example",
 		"properties":          "plan,price by plan",
+		"goals":               "Signup=event:signup,Docs=path:/docs/*",
 		"statistics_rows":     "500",
 	}
 	for _, d := range spoor.SettingsTable {
@@ -134,6 +135,9 @@ func TestSettingsRefuse(t *testing.T) {
 	f("bytes_gone_days", "31", "1 to 30")
 	f("backup_days", "-1", "0 to 36500")
 	f("purposes", "size", "attribute:purpose")
+	f("goals", "signup", "Signup=event:signup")
+	f("goals", "Signup=click:signup", "event:NAME")
+	f("goals", "Signup=path:*", "event:NAME")
 	f("webhook", "crm.example", "https://crm.example/spoor")
 	f("webhook", "ftp://crm.example", "https://crm.example/spoor")
 	f("webhook", "https://user:pass@crm.example", "without user and password")

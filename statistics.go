@@ -1,5 +1,12 @@
 package spoor
 
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
 // Metric is a figure that statistics give for a range of days. METRICS.md
 // defines each.
 type Metric string
@@ -26,6 +33,32 @@ const (
 	MetricMax           Metric = "max"
 )
 
+// Metrics lists all metrics.
+var Metrics = []Metric{
+	MetricVisitors, MetricVisits, MetricPageviews, MetricEvents, MetricBounceRate, MetricVisitDuration, MetricTimeOnPage,
+	MetricNewVisitors, MetricReturning, MetricRegistrations, MetricActive, MetricIdentified, MetricBots,
+	MetricCount, MetricSum, MetricAverage, MetricMin, MetricMax,
+}
+
+// OfProperty reports whether the metric is one of a property of events.
+func (m Metric) OfProperty() bool {
+	switch m {
+	case MetricCount, MetricSum, MetricAverage, MetricMin, MetricMax:
+		return true
+	}
+	return false
+}
+
+// OfPeople reports whether the metric counts different persons, so that those
+// of several days do not add up.
+func (m Metric) OfPeople() bool {
+	switch m {
+	case MetricVisitors, MetricNewVisitors, MetricReturning, MetricRegistrations, MetricIdentified:
+		return true
+	}
+	return false
+}
+
 // Interval is what one point of a series covers, in the app's time zone.
 type Interval string
 
@@ -37,6 +70,40 @@ const (
 	IntervalWeek  Interval = "week"
 	IntervalMonth Interval = "month"
 )
+
+// The bounds of a query.
+const (
+	StatisticsDaysMax = 1100
+	StatisticsHourMax = 31 // days of a series by hour
+	CohortDaysMax     = 371
+	FilterMax         = 10 // conditions
+	TopMax            = 1000
+	GoalsMax          = 200
+	FunnelMin         = 2
+	FunnelMax         = 8
+	GroupsMax         = 100
+)
+
+// QueryError is a question that statistics cannot answer.
+type QueryError struct {
+	Field string // the parameter
+	Text  string // one sentence: what is allowed
+}
+
+// Error tells what to do.
+func (e *QueryError) Error() string { return "cannot answer: " + e.Field + ": " + e.Text }
+
+// Start is the first day of the interval in which a day lies.
+func (i Interval) Start(day Day) Day {
+	switch i {
+	case IntervalWeek:
+		return day - ((day+3)%7+7)%7 // 1970-01-01 was a Thursday
+	case IntervalMonth:
+		_, _, d := time.Unix(int64(day)*86400, 0).UTC().Date()
+		return day - Day(d-1)
+	}
+	return day
+}
 
 // Condition is one part of a filter; all parts must hold. A text that ends
 // with * stands for all that begin so.
@@ -60,6 +127,134 @@ type SeriesQuery struct {
 	By       string // property to group by; empty: no groups
 }
 
+func badQuery(field, format string, args ...any) error {
+	return &QueryError{field, fmt.Sprintf(format, args...)}
+}
+
+// checkDays refuses ranges that are reversed or too long.
+func checkDays(from, to Day, most int) error {
+	switch {
+	case to < from:
+		return badQuery("to", "%s is before from, %s.", to, from)
+	case int(to)-int(from) >= most:
+		return badQuery("from", "%s to %s are %d days; ask for %d at most.", from, to, int(to)-int(from)+1, most)
+	}
+	return nil
+}
+
+func checkFilter(filter []Condition) error {
+	if len(filter) > FilterMax {
+		return badQuery("filter", "%d conditions are too many, %d are allowed.", len(filter), FilterMax)
+	}
+	for _, c := range filter {
+		name, _, ok := strings.Cut(c.Text, "=")
+		switch {
+		case c.Dimension == DimNone || c.Dimension >= DimMeasure:
+			return badQuery("filter", "There is no such dimension.")
+		case c.Dimension == DimProperty && (!ok || name == ""):
+			return badQuery("filter", "A condition on a property reads property:NAME==VALUE.")
+		case strings.TrimSuffix(c.Text, "*") == "" && c.Text != "*":
+			return badQuery("filter", "The text after == or != is empty; write * for any.")
+		}
+	}
+	return nil
+}
+
+// Check says what is wrong with the query, as a *QueryError.
+func (q *SeriesQuery) Check() error {
+	most := StatisticsDaysMax
+	if q.Interval == IntervalHour {
+		most = StatisticsHourMax
+	}
+	if err := checkDays(q.From, q.To, most); err != nil {
+		return err
+	}
+	switch q.Interval {
+	case IntervalHour, IntervalDay, IntervalWeek, IntervalMonth:
+	default:
+		return badQuery("interval", "Give hour, day, week or month.")
+	}
+	switch {
+	case !slices.Contains(Metrics, q.Metric) || q.Metric == MetricActive: // which has no points
+		return badQuery("metric", "There is no series of this metric.")
+	case q.Metric.OfProperty() && q.Property == "":
+		return badQuery("property", "Give the name of a property of events whose numbers are to be summed up.")
+	case !q.Metric.OfProperty() && q.Event+q.Property+q.By != "":
+		return badQuery("property", "event, property and by go with count, sum, average, min and max alone.")
+	case q.Metric == MetricBots && len(q.Filter) > 0:
+		return badQuery("filter", "Hits of bots are counted for each day and by nothing else.")
+	case q.Interval == IntervalHour && (q.Metric == MetricBots || q.Metric == MetricRegistrations || q.Metric.OfProperty()):
+		return badQuery("interval", "This metric is counted by day; give day, week or month.")
+	}
+	return checkFilter(q.Filter)
+}
+
+// Check says what is wrong with the query, as a *QueryError.
+func (q *TopQuery) Check() error {
+	by := q.By
+	switch {
+	case q.Limit < 1 || q.Limit > TopMax:
+		return badQuery("limit", "Give a number from 1 to %d.", TopMax)
+	case by.Dimension == DimNone || by.Dimension >= DimMeasure:
+		return badQuery("dimension", "There is no such dimension.")
+	case (by.Entry || by.Exit) && (by.Dimension != DimPath || by.Entry && by.Exit):
+		return badQuery("dimension", "Visits begin and end on paths.")
+	case (by.Dimension == DimProperty) != (by.Property != ""):
+		return badQuery("dimension", "Write property:NAME.")
+	}
+	if err := checkDays(q.From, q.To, StatisticsDaysMax); err != nil {
+		return err
+	}
+	return checkFilter(q.Filter)
+}
+
+// ParseGoal reads event:TEXT, path:TEXT or screen:TEXT.
+func ParseGoal(text string) (g Goal, err error) {
+	dimension, what, _ := strings.Cut(text, ":")
+	g = Goal{Name: text, Text: what}
+	switch dimension {
+	case "event":
+		g.Dimension = DimEvent
+	case "path":
+		g.Dimension = DimPath
+	case "screen":
+		g.Dimension = DimScreen
+	}
+	if g.Dimension == DimNone || strings.TrimSuffix(what, "*") == "" || len(what) > 255 {
+		return g, fmt.Errorf("%q is no goal; write event:NAME, path:/PATH or screen:NAME, with * at the end for all that begin so", text)
+	}
+	return g, nil
+}
+
+// String is the form that ParseGoal reads.
+func (g Goal) String() string { return g.Dimension.String() + ":" + g.Text }
+
+// checkGoals refuses what ParseGoal does not make.
+func checkGoals(field string, goals []Goal, from, to Day, least, most int) error {
+	if len(goals) < least || len(goals) > most {
+		return badQuery(field, "Give %d to %d.", least, most)
+	}
+	for _, g := range goals {
+		if _, err := ParseGoal(g.String()); err != nil {
+			return badQuery(field, "Write event:NAME, path:/PATH or screen:NAME, with * at the end for all that begin so.")
+		}
+	}
+	return checkDays(from, to, StatisticsDaysMax)
+}
+
+// CheckGoals says what is wrong with a question about goals, as a *QueryError.
+func CheckGoals(goals []Goal, from, to Day) error {
+	return checkGoals("goal", goals, from, to, 0, GoalsMax)
+}
+
+// CheckFunnel says what is wrong with the steps of a funnel, as a *QueryError.
+func CheckFunnel(steps []Goal, from, to Day) error {
+	return checkGoals("step", steps, from, to, FunnelMin, FunnelMax)
+}
+
+// CheckCohorts says what is wrong with a range of weeks, as a *QueryError.
+func CheckCohorts(from, to Day) error { return checkDays(from, to, CohortDaysMax) }
+
 // Point is one value of a series. A mean of nothing is not Known.
 type Point struct {
 	Day   Day // first day
@@ -73,7 +268,7 @@ type Point struct {
 type Series struct {
 	Total  Point
 	Points []Point
-	Groups []Group // by SeriesQuery.By, the largest first, at most 100
+	Groups []Group // by SeriesQuery.By, the largest first, at most GroupsMax
 }
 
 // Group is what a SeriesQuery gives for one value of the property By.
@@ -146,4 +341,12 @@ type Cohort struct {
 type FunnelStep struct {
 	Goal
 	Visitors int64
+}
+
+// Active is how many visitors there were of late.
+type Active struct {
+	Now   int64 // in this minute and the five before, since the start of the process
+	Day   int64 // today, on the app's calendar
+	Week  int64 // in the last 7 days, with today
+	Month int64 // in the last 30 days, with today
 }

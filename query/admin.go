@@ -275,7 +275,7 @@ func applySettings(s *spoor.Settings, values map[string]scalar, now time.Time) e
 	var errs fieldErrors
 	for name := range values {
 		if _, err := spoor.SettingByName(name); err != nil {
-			errs.add(name, cut(err.Error(), 500))
+			errs.add(name, cut(err.Error(), 1000))
 		}
 	}
 	for _, d := range spoor.SettingsTable {
@@ -284,7 +284,7 @@ func applySettings(s *spoor.Settings, values map[string]scalar, now time.Time) e
 			continue
 		}
 		if err := d.Set(s, string(value), now); err != nil {
-			errs.add(d.Name, cut(err.Error(), 500))
+			errs.add(d.Name, cut(err.Error(), 1000))
 		}
 	}
 	return errs.err()

@@ -19,6 +19,7 @@
 //	/api/find       whom an identifier names
 //	/api/session    who asks, and about which app
 //	/api/partitions days, sizes, sealed or open
+//	/api/stats/…    statistics; METRICS.md says what they mean
 //	/api/admin/…    apps, write keys, tokens, settings, the audit log
 //	/healthz /readyz /metrics
 //

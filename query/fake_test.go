@@ -34,6 +34,7 @@ type fakeStore struct {
 	edits    []spoor.Edit
 	objected map[string]bool // kind and text
 	receipts []spoor.Receipt // of each app, behind the first
+	asked    []string        // questions of statistics
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"math"
 	"strconv"
 	"strings"
 	"time"
@@ -70,6 +71,16 @@ func (w *jsonWriter) null(name string) {
 func (w *jsonWriter) int(name string, n int64) {
 	w.key(name)
 	w.b = strconv.AppendInt(w.b, n, 10)
+}
+
+// number writes null for what is not known.
+func (w *jsonWriter) number(name string, v float64, known bool) {
+	if !known || math.IsNaN(v) || math.IsInf(v, 0) {
+		w.null(name)
+		return
+	}
+	w.key(name)
+	w.b = strconv.AppendFloat(w.b, v, 'f', -1, 64)
 }
 
 func (w *jsonWriter) bool(name string, v bool) {

@@ -73,9 +73,14 @@ func (f *fieldErrors) err() error {
 }
 
 func fieldError(field, text string) error {
+	return oneField(field, text)
+}
+
+func oneField(field, text string) *problem {
 	var f fieldErrors
 	f.add(field, text)
-	return f.err()
+	p, _ := f.err().(*problem)
+	return p
 }
 
 // The problems that several places report.
@@ -104,6 +109,7 @@ var (
 // errors that the operator should hear of.
 func problemOf(err error) (p *problem, known bool) {
 	var held *spoor.HeldError
+	var bad *spoor.QueryError
 	switch {
 	case errors.As(err, &p):
 		return p, true
@@ -115,6 +121,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return errClosing, true
 	case errors.Is(err, spoor.ErrNoProfile):
 		return errNotFound, true
+	case errors.As(err, &bad):
+		return oneField(bad.Field, bad.Text), true
 	case errors.As(err, &held):
 		return detail(fasthttp.StatusConflict, "Nothing was removed: "+held.Error()+"."), true
 	}

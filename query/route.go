@@ -96,6 +96,11 @@ func routes() []route {
 		route{"GET", "/api/figures/", scopeSelf, admin, "", (*call).readFigures},
 		route{"GET", "/api/session/", scopeSelf, read, "", (*call).readSession},
 		route{"GET", "/api/find/", scopeApp, read, "users.search", (*call).findPeople},
+		route{"GET", "/api/stats/", scopeApp, read, "", (*call).series},
+		route{"GET", "/api/stats/top/", scopeApp, read, "", (*call).top},
+		route{"GET", "/api/stats/goals/", scopeApp, read, "", (*call).goals},
+		route{"GET", "/api/stats/retention/", scopeApp, read, "", (*call).cohorts},
+		route{"GET", "/api/stats/funnel/", scopeApp, read, "", (*call).funnel},
 
 		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
 		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},

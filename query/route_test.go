@@ -92,6 +92,7 @@ var bodies = map[string]string{
 
 var queries = map[string]string{
 	"/api/public/users/search/": "?user_id=ada", "/api/find/": "?q=ada", "DELETE /api/admin/apps/:name/": "?confirm=shop",
+	"/api/stats/": "?metric=visits", "/api/stats/top/": "?dimension=path", "/api/stats/funnel/": "?step=path:/a&step=event:b",
 }
 
 // pathOf is a path of a route that there is in testServer, once ada is.

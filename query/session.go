@@ -240,6 +240,14 @@ func (c *call) readSession() error {
 	w.text("today", spoor.DayOf(c.now, zone).String())
 	w.key("goals")
 	w.begin('[')
+	if c.app != nil {
+		for _, g := range c.app.Settings.DeclaredGoals() {
+			w.begin('{')
+			w.text("name", g.Name)
+			w.text("goal", g.String())
+			w.end('}')
+		}
+	}
 	w.end(']')
 	w.bool("public", c.door == doorShare)
 	w.end('}')

@@ -44,6 +44,14 @@ type Store interface {
 	PublicID(app spoor.AppID, n spoor.Number) int64
 	// AppByShare finds the app of a shared overview's token; nil if there is none.
 	AppByShare(token string) *spoor.App
+	// Statistics fail with a *spoor.QueryError if they cannot be answered, and
+	// with spoor.ErrBusy if too many read hits at once.
+	Series(q *spoor.SeriesQuery) (spoor.Series, error)
+	Top(q *spoor.TopQuery) (spoor.Top, error)
+	Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) ([]spoor.GoalResult, error)
+	Cohorts(app spoor.AppID, from, to spoor.Day) ([]spoor.Cohort, error)
+	Funnel(app spoor.AppID, from, to spoor.Day, steps []spoor.Goal) ([]spoor.FunnelStep, error)
+	Active(app spoor.AppID) (spoor.Active, error)
 	// CreateApp assigns the id; it fails if the name is taken.
 	CreateApp(a *spoor.App) (*spoor.App, error)
 	UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor.App, error)

@@ -129,6 +129,7 @@ func (s *Store) note(r *request) {
 			}
 			s.stats.hits.Add(1)
 			s.tails.show(&r.hits[i])
+			s.recent.show(&r.hits[i])
 		case spoor.Duplicate:
 			s.stats.duplicates.Add(1)
 		case spoor.Refused:

@@ -23,7 +23,7 @@ type group struct {
 
 	profiles map[profileRef]*pending
 	events   map[eventRef]struct{}              // ids stored by this group
-	merged   map[profileRef]spoor.Number        // profiles merged by this group, and into whom
+	merged   map[profileRef]spoor.Number        // profiles merged by this group, and into whom; 0: that is forgotten
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
@@ -117,6 +117,9 @@ func (g *group) fill() {
 	g.set(storeKey(), w.scratch)
 	if g.err == nil {
 		g.err = w.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+	}
+	if g.err == nil {
+		w.s.aliases.note(g.merged)
 	}
 }
 

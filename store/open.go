@@ -85,6 +85,10 @@ type Store struct {
 	tails tails
 	stats counters
 
+	aliases aliases
+	recent  recent
+	walks   chan struct{} // a place for each walk over hits
+
 	filtersReady atomic.Bool
 	dropped      atomic.Int64
 
@@ -120,7 +124,7 @@ func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{})}
+	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
 	if o.ReadOnly {
 		s.queue.close(spoor.ErrReadOnly)

@@ -187,6 +187,7 @@ func (g *group) forget(p *pending, s *state) {
 	for _, f := range s.former {
 		public(f.public)
 		g.remove(numberKey(nil, id, f.number))
+		g.merged[profileRef{id, f.number}] = 0
 		g.member(a, setAliased, f.number, false)
 	}
 	g.member(a, setLive, p.n, false)

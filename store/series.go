@@ -1,0 +1,593 @@
+package store
+
+import (
+	"cmp"
+	"errors"
+	"maps"
+	"math"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/spoorhq/spoor"
+)
+
+// Series answers for one metric over a range of days, from one snapshot: from
+// the accounts, bitmaps and roll-ups of the days, or where the filter asks for
+// more than one text of a dimension, from their hits. Error: a
+// *spoor.QueryError if the query cannot be answered.
+func (s *Store) Series(q *spoor.SeriesQuery) (out spoor.Series, err error) {
+	if err := q.Check(); err != nil {
+		return out, err
+	}
+	err = s.read(q.App, func(r *reading) error {
+		points := r.axis(q)
+		days, err := r.days(q.From, q.To)
+		if err != nil {
+			return err
+		}
+		if q.Metric.OfProperty() {
+			return r.measures(q, days, points, &out)
+		}
+		cells, err := r.cells(q, days)
+		if err != nil {
+			return err
+		}
+		for _, c := range cells {
+			points.add(c)
+		}
+		if q.Metric.OfPeople() {
+			return r.people(q, days, points, &out)
+		}
+		for _, b := range points.buckets {
+			out.Points = append(out.Points, b.point(valueOf(q.Metric, &b.counts)))
+		}
+		out.Total = points.total.point(valueOf(q.Metric, &points.total.counts))
+		return nil
+	})
+	return out, err
+}
+
+// cell is what a day, or one local hour of it, adds to a series.
+type cell struct {
+	day  spoor.Day
+	hour int
+	counts
+	who *roaring.Bitmap // nil: nobody; in place of that of counts
+}
+
+// bucket is what one point of a series covers.
+type bucket struct{ cell }
+
+func (b *bucket) point(v float64, known bool) spoor.Point {
+	return spoor.Point{Day: b.day, Hour: b.hour, Value: v, Known: known}
+}
+
+func (b *bucket) add(c *cell) {
+	c.counts.who = setChange{}
+	b.counts.fold(&c.counts)
+	b.who = also(b.who, c.who)
+}
+
+// axis is the points of a series in the making, in order.
+type axis struct {
+	interval spoor.Interval
+	buckets  []*bucket
+	index    map[[2]int]*bucket
+	total    bucket
+}
+
+func (r *reading) axis(q *spoor.SeriesQuery) *axis {
+	l := &axis{interval: q.Interval, index: map[[2]int]*bucket{}}
+	l.total.day = q.From
+	for day := q.From; day <= q.To; day++ {
+		if q.Interval != spoor.IntervalHour {
+			l.at(day, 0)
+			continue
+		}
+		for _, hour := range hoursOf(r.app, day) {
+			l.at(day, hour)
+		}
+	}
+	return l
+}
+
+// at gives the bucket of a day and hour.
+func (l *axis) at(day spoor.Day, hour int) *bucket {
+	key := [2]int{int(l.interval.Start(day)), 0}
+	if l.interval == spoor.IntervalHour {
+		key[1] = hour
+	}
+	b := l.index[key]
+	if b == nil {
+		b = &bucket{cell{day: spoor.Day(key[0]), hour: key[1]}}
+		l.index[key] = b
+		l.buckets = append(l.buckets, b)
+	}
+	return b
+}
+
+func (l *axis) add(c *cell) {
+	// A hit that came late may tell an hour that its day does not have.
+	b := l.index[[2]int{int(l.interval.Start(c.day)), c.hour}]
+	if b != nil {
+		b.add(c)
+	}
+	l.total.add(c)
+}
+
+// hoursOf lists the local hours that a day has, in order. One that comes twice
+// is listed once.
+func hoursOf(app *spoor.App, day spoor.Day) (list []int) {
+	const step = 15 * 60 * 1000
+	noon := (int64(day)*24 + 12) * 3600_000 // UTC; no zone is further away than 14 hours
+	for ms := noon - 28*3600_000; ms < noon+28*3600_000; ms += step {
+		if app.Day(ms) != day {
+			continue
+		}
+		if hour := app.HourOf(ms); !slices.Contains(list, hour) {
+			list = append(list, hour)
+		}
+	}
+	slices.Sort(list)
+	return list
+}
+
+// valueOf is a metric that needs no people.
+func valueOf(m spoor.Metric, c *counts) (v float64, known bool) {
+	mean := func(sum, of int64) (float64, bool) {
+		if of <= 0 {
+			return 0, false
+		}
+		return float64(sum) / float64(of), true
+	}
+	switch m {
+	case spoor.MetricVisits:
+		return float64(c.visits), true
+	case spoor.MetricPageviews:
+		return float64(c.views), true
+	case spoor.MetricEvents:
+		return float64(c.events), true
+	case spoor.MetricBounceRate:
+		// A visit that goes on after midnight is engaged on a day that it did not begin.
+		v, known = mean(c.visits-min(c.engaged, c.visits), c.visits)
+		return v, known
+	case spoor.MetricVisitDuration:
+		v, known = mean(c.visitMS, c.visits)
+		return v / 1000, known
+	case spoor.MetricTimeOnPage:
+		v, known = mean(c.pageMS, c.timed)
+		return v / 1000, known
+	case spoor.MetricBots:
+		return float64(c.hits), true
+	}
+	return 0, false
+}
+
+// cells reads what a series adds up, from where it can be read fastest.
+func (r *reading) cells(q *spoor.SeriesQuery, days []*oneDay) ([]*cell, error) {
+	byHour := q.Interval == spoor.IntervalHour
+	switch f := newConditions(q.Filter); {
+	case len(f) > 0 && f.inRows(q.Metric, days) && !byHour:
+		return r.cellsOfRow(q.Metric, f[0], days)
+	case len(f) > 0:
+		return r.cellsOfHits(q.Metric, f, byHour, days)
+	case byHour && (q.Metric == spoor.MetricBounceRate || q.Metric == spoor.MetricVisitDuration || q.Metric == spoor.MetricTimeOnPage):
+		return r.cellsOfHits(q.Metric, nil, true, days)
+	case byHour:
+		return r.cellsOfHours(days)
+	}
+	var cells []*cell
+	for _, d := range days {
+		a := &d.account
+		c := &cell{day: d.day, counts: counts{
+			views: a.views, events: a.events, visits: a.visits, engaged: a.engaged, timed: a.timed, visitMS: a.visitMS, pageMS: a.pageMS,
+		}}
+		if q.Metric == spoor.MetricBots {
+			c.hits = a.bots
+		}
+		if q.Metric.OfPeople() {
+			var err error
+			if c.who, err = d.activity(activityVisitor); err != nil {
+				return nil, err
+			}
+		}
+		cells = append(cells, c)
+	}
+	return cells, nil
+}
+
+func (r *reading) cellsOfHours(days []*oneDay) (cells []*cell, err error) {
+	for _, d := range days {
+		visitors, err := d.activity(activityVisitor)
+		if err != nil {
+			return nil, err
+		}
+		err = d.rows(spoor.DimHour, func(row *dayRow) error {
+			who, err := d.who(spoor.DimHour, row)
+			c := &cell{day: d.day, hour: slices.Index(hours[:], row.text), counts: row.counts}
+			if who != nil { // not who only left a page after midnight
+				c.who = roaring.And(who, visitors)
+			}
+			cells = append(cells, c)
+			return err
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return cells, nil
+}
+
+// inRows reports whether one roll-up row of each day, or for a prefix some,
+// has all that a metric needs.
+func (f conditions) inRows(m spoor.Metric, days []*oneDay) bool {
+	if len(f) != 1 || f[0].not {
+		return false
+	}
+	c := &f[0]
+	switch {
+	case m == spoor.MetricBounceRate || m == spoor.MetricVisitDuration:
+		// What comes after its first hit is counted under the texts of later hits.
+		return false
+	case m == spoor.MetricTimeOnPage:
+		return c.dim == spoor.DimPath || c.dim == spoor.DimScreen
+	case c.dim == spoor.DimProperty:
+		for _, d := range days {
+			if !slices.Contains(d.account.declared(), c.name) {
+				return false
+			}
+		}
+	}
+	return true
+}
+
+func (r *reading) cellsOfRow(m spoor.Metric, c condition, days []*oneDay) (cells []*cell, err error) {
+	for _, d := range days {
+		sum := &cell{day: d.day}
+		cells = append(cells, sum)
+		err := d.matching(c, m.OfPeople(), func(_ string, row *counts) {
+			add := *row
+			add.who = setChange{}
+			sum.counts.fold(&add)
+			sum.who = also(sum.who, row.who.add)
+		})
+		if err != nil {
+			return nil, err
+		}
+	}
+	return cells, nil
+}
+
+// matching calls f with the rows of a day that a condition asks for, if they
+// are to tell of people with the profiles that brought them.
+func (d *oneDay) matching(c condition, people bool, f func(text string, row *counts)) error {
+	if !c.prefix {
+		row, err := d.row(c.dim, c.row())
+		if err == nil {
+			f(c.row(), row)
+		}
+		return err
+	}
+	prefix := c.row()
+	return d.rows(c.dim, func(row *dayRow) error {
+		if !strings.HasPrefix(row.text, prefix) || row.text == spoor.OtherText {
+			return nil
+		}
+		if people {
+			who, err := d.who(c.dim, row)
+			if err != nil {
+				return err
+			}
+			row.who.add = who
+		}
+		f(row.text, &row.counts)
+		return nil
+	})
+}
+
+// cellsOfHits adds up the hits that fulfil a filter. A visit fulfils it if the
+// hit that began it does; the time on a page, if the view does.
+func (r *reading) cellsOfHits(m spoor.Metric, f conditions, byHour bool, days []*oneDay) (cells []*cell, err error) {
+	want := f.tags()
+	visits := m == spoor.MetricBounceRate || m == spoor.MetricVisitDuration
+	if m == spoor.MetricTimeOnPage {
+		want |= tagsOfViews
+	}
+	begin := func(d *oneDay) *hitSum {
+		return &hitSum{reading: r, filter: f, want: want, metric: m, visits: visits, byHour: byHour, day: d.day, hours: map[int]*cell{}}
+	}
+	err = walkHits(r, days, nil, want, begin, func(_ *oneDay, sum *hitSum) error {
+		for _, hour := range slices.Sorted(maps.Keys(sum.hours)) {
+			cells = append(cells, sum.hours[hour])
+		}
+		return sum.err
+	})
+	return cells, err
+}
+
+// hitSum adds up the hits of a stretch.
+type hitSum struct {
+	*reading
+	filter conditions
+	want   tagSet
+	metric spoor.Metric
+	visits bool // something of whole visits is asked for
+	byHour bool
+	day    spoor.Day
+	hours  map[int]*cell
+	last   *cell
+	trail  trail
+	err    error
+}
+
+// at is the cell of an instant on the day of the stretch.
+func (s *hitSum) at(ms int64) *cell {
+	hour := 0
+	if s.byHour {
+		hour = s.app.HourOf(ms)
+	}
+	if s.last != nil && s.last.hour == hour {
+		return s.last
+	}
+	c := s.hours[hour]
+	if c == nil {
+		c = &cell{day: s.day, hour: hour, who: roaring.New()}
+		s.hours[hour] = c
+	}
+	s.last = c
+	return c
+}
+
+func (s *hitSum) hit(h *spoor.Hit) {
+	fits := s.filter.match(s.app, h)
+	switch {
+	case s.visits:
+		s.trail.enter(h)
+		s.trail.note(h, fits)
+		if !h.First && !h.Tally.Engaged && h.Tally.Gap == 0 {
+			return
+		}
+		ofVisit, known := s.trail.visit(h)
+		if !known {
+			var err error
+			ofVisit, err = s.visitFits(h)
+			s.err = errors.Join(s.err, err)
+			s.trail.visits = append(s.trail.visits, trailVisit{h.Visit, ofVisit})
+		}
+		if !ofVisit {
+			return
+		}
+	case s.metric == spoor.MetricTimeOnPage:
+		s.trail.enter(h)
+		if h.Tally.Timed {
+			ofView, err := s.viewFits(h)
+			s.err = errors.Join(s.err, err)
+			if ofView {
+				c := s.at(h.Time - h.Tally.Since)
+				c.timed++
+				c.pageMS += h.Tally.Since
+			}
+		}
+		s.trail.note(h, fits)
+		return
+	case !fits:
+		return
+	case s.byHour && !h.Kind.Counts().Visitor && h.Visit == 0: // as the rows of hours have it
+		return
+	}
+	ms := h.Time
+	if s.visits && s.byHour && s.app.Day(h.Visit) == s.day {
+		ms = h.Visit
+	}
+	c := s.at(ms)
+	one := countsOf(h)
+	c.hits += one.hits
+	c.views += one.views
+	c.events += one.events
+	c.visits += one.visits
+	c.engaged += one.engaged
+	c.visitMS += one.visitMS
+	if h.Profile != 0 && s.metric.OfPeople() && (len(s.filter) > 0 || h.Kind.Counts().Visitor) {
+		c.who.Add(uint32(h.Profile))
+	}
+}
+
+// visitFits looks for the hit that began the visit of a hit, where it is filed
+// under the day before or stands under another number of the person.
+func (s *hitSum) visitFits(h *spoor.Hit) (fits bool, err error) {
+	err = s.elsewhere(h, h.Visit, s.want, func(first *spoor.Hit) bool {
+		if !first.First {
+			return false
+		}
+		fits = s.filter.match(s.app, first)
+		return true
+	}, h.Day, h.Day-1)
+	return fits, err
+}
+
+// viewFits does that for the view whose time a hit ended.
+func (s *hitSum) viewFits(h *spoor.Hit) (fits bool, err error) {
+	if v := s.trail.view(h); v != nil {
+		return v.fits, nil
+	}
+	err = s.elsewhere(h, h.Time-h.Tally.Since, s.want, func(v *spoor.Hit) bool {
+		if v.Visit != h.Visit || !beginsView(v) {
+			return false
+		}
+		fits = s.filter.match(s.app, v)
+		return true
+	}, h.Day)
+	return fits, err
+}
+
+// people answers for the metrics that count them.
+func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spoor.Series) error {
+	if q.Metric == spoor.MetricVisitors {
+		for _, b := range l.buckets {
+			out.Points = append(out.Points, b.point(r.count(b.who)))
+		}
+		out.Total = l.total.point(r.count(l.total.who))
+		return nil
+	}
+	if q.Metric == spoor.MetricIdentified {
+		known, err := readMembers(r.db, r.app.ID, setContacts)
+		if err != nil {
+			return err
+		}
+		within := func(b *bucket) spoor.Point {
+			return b.point(float64(r.of(b.who).AndCardinality(known)), true)
+		}
+		for _, b := range l.buckets {
+			out.Points = append(out.Points, within(b))
+		}
+		out.Total = within(&l.total)
+		return nil
+	}
+	kind := activityNew
+	if q.Metric == spoor.MetricRegistrations {
+		kind = activityKnown
+	}
+	first, err := r.firsts(kind, days, q.From)
+	if err != nil {
+		return err
+	}
+	parts := first
+	if q.Interval == spoor.IntervalHour {
+		if parts, err = r.firstHours(days, first); err != nil {
+			return err
+		}
+	}
+	in := map[*bucket]*roaring.Bitmap{}
+	var all *roaring.Bitmap
+	for at, people := range parts {
+		if b := l.index[[2]int{int(l.interval.Start(at.day)), at.hour}]; b != nil {
+			in[b] = also(in[b], people)
+		}
+	}
+	for _, people := range first {
+		all = also(all, people)
+	}
+	value := func(b *bucket, people *roaring.Bitmap) spoor.Point {
+		n := uint64(0)
+		if people != nil {
+			n = people.GetCardinality()
+			if len(q.Filter) > 0 {
+				n = r.of(b.who).AndCardinality(people)
+			}
+		}
+		if q.Metric == spoor.MetricReturning {
+			n = r.of(b.who).GetCardinality() - n
+		}
+		return b.point(float64(n), true)
+	}
+	for _, b := range l.buckets {
+		out.Points = append(out.Points, value(b, in[b]))
+	}
+	out.Total = value(&l.total, all)
+	return nil
+}
+
+var nobody = roaring.New()
+
+// of is the persons behind a set that may be nil.
+func (r *reading) of(who *roaring.Bitmap) *roaring.Bitmap {
+	if who == nil {
+		return nobody
+	}
+	return r.persons.of(who)
+}
+
+func (r *reading) count(who *roaring.Bitmap) (float64, bool) {
+	return float64(r.of(who).GetCardinality()), true
+}
+
+type hourOfDay struct {
+	day  spoor.Day
+	hour int
+}
+
+// firsts lists by day the persons of whom no number came before: into a set of
+// activity of which each number is a member on one day. Days before the range
+// matter for those of several numbers.
+func (r *reading) firsts(kind int, days []*oneDay, from spoor.Day) (map[hourOfDay]*roaring.Bitmap, error) {
+	out := map[hourOfDay]*roaring.Bitmap{}
+	joined := r.persons.joined()
+	came := roaring.New()
+	if !joined.IsEmpty() {
+		before, err := r.days(math.MinInt32, from-1)
+		if err != nil {
+			return nil, err
+		}
+		for _, d := range before {
+			b, err := d.activity(kind)
+			if err != nil {
+				return nil, err
+			}
+			came.Or(roaring.And(b, joined))
+		}
+		came = r.persons.of(came)
+	}
+	for _, d := range days {
+		b, err := d.activity(kind)
+		if err != nil {
+			return nil, err
+		}
+		people := roaring.AndNot(r.persons.of(b), came)
+		came.Or(roaring.And(people, joined))
+		out[hourOfDay{d.day, 0}] = people
+	}
+	return out, nil
+}
+
+// firstHours divides the new visitors of days among the hours in which they came.
+func (r *reading) firstHours(days []*oneDay, first map[hourOfDay]*roaring.Bitmap) (map[hourOfDay]*roaring.Bitmap, error) {
+	cells, err := r.cellsOfHours(days)
+	if err != nil {
+		return nil, err
+	}
+	slices.SortFunc(cells, func(a, b *cell) int { return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.hour, b.hour)) })
+	out := map[hourOfDay]*roaring.Bitmap{}
+	left := map[spoor.Day]*roaring.Bitmap{}
+	for _, c := range cells {
+		people := left[c.day]
+		if people == nil {
+			people = first[hourOfDay{c.day, 0}].Clone()
+			left[c.day] = people
+		}
+		here := roaring.And(people, r.of(c.who))
+		people.AndNot(here)
+		out[hourOfDay{c.day, c.hour}] = here
+	}
+	return out, nil
+}
+
+// Active counts the visitors of late.
+func (s *Store) Active(app spoor.AppID) (a spoor.Active, err error) {
+	now := s.opts.Now()
+	err = s.read(app, func(r *reading) error {
+		a.Now = int64(r.of(s.recent.visitors(app, now)).GetCardinality())
+		today := r.app.Day(now.UnixMilli())
+		days, err := r.days(today-29, today)
+		if err != nil {
+			return err
+		}
+		sum := roaring.New()
+		next := len(days) - 1
+		for _, part := range []struct {
+			days int
+			into *int64
+		}{{1, &a.Day}, {7, &a.Week}, {30, &a.Month}} {
+			for ; next >= 0 && days[next].day > today-spoor.Day(part.days); next-- {
+				b, err := days[next].activity(activityVisitor)
+				if err != nil {
+					return err
+				}
+				sum.Or(b)
+			}
+			*part.into = r.persons.count(sum)
+		}
+		return nil
+	})
+	return a, err
+}

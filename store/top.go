@@ -1,0 +1,334 @@
+package store
+
+import (
+	"cmp"
+	"container/heap"
+	"errors"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/spoorhq/spoor"
+)
+
+// Top lists the texts of a dimension with the most visitors, from one snapshot.
+// Pages on which visits began or ended are listed by how many did; hours of the
+// day in their order, all of them. Error: a *spoor.QueryError if the query
+// cannot be answered.
+func (s *Store) Top(q *spoor.TopQuery) (out spoor.Top, err error) {
+	if err := q.Check(); err != nil {
+		return out, err
+	}
+	err = s.read(q.App, func(r *reading) error {
+		days, err := r.days(q.From, q.To)
+		if err != nil {
+			return err
+		}
+		declared := true
+		if q.By.Dimension == spoor.DimProperty {
+			for _, d := range days {
+				declared = declared && slices.Contains(d.account.declared(), q.By.Property)
+			}
+		}
+		if len(q.Filter) == 0 && declared {
+			out, err = r.topOfRows(q, days)
+		} else {
+			out, err = r.topOfHits(q, days)
+		}
+		return err
+	})
+	return out, err
+}
+
+// ranksByCount reports whether rows are ordered by their count.
+func ranksByCount(by spoor.TopBy) bool { return by.Entry || by.Exit }
+
+// countFor is what a table counts of a row.
+func countFor(by spoor.TopBy, c *counts) int64 {
+	switch {
+	case by.Exit:
+		return c.exits
+	case by.Entry:
+		return c.visits
+	}
+	switch by.Dimension {
+	case spoor.DimPath, spoor.DimTitle, spoor.DimScreen:
+		return c.views
+	case spoor.DimEvent, spoor.DimOutbound, spoor.DimDownload, spoor.DimVariant, spoor.DimProperty:
+		return c.events
+	}
+	return c.visits
+}
+
+// candidate is a text that may be among the tops.
+type candidate struct {
+	text  string
+	count int64
+	bound int64 // visitors of its days, added up
+	days  []*oneDay
+}
+
+func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, err error) {
+	by := q.By
+	prefix := ""
+	if by.Dimension == spoor.DimProperty {
+		prefix = by.Property + "="
+	}
+	all := map[string]*candidate{}
+	for _, d := range days {
+		err := d.rows(by.Dimension, func(row *dayRow) error {
+			if row.text != spoor.OtherText && !strings.HasPrefix(row.text, prefix) {
+				return nil
+			}
+			c := all[row.text]
+			if c == nil {
+				c = &candidate{text: row.text}
+				all[c.text] = c
+			}
+			c.count += countFor(by, &row.counts)
+			c.bound += row.visitors
+			c.days = append(c.days, d)
+			return nil
+		})
+		if err != nil {
+			return out, err
+		}
+	}
+	visitors := func(c *candidate) (int64, error) {
+		var who *roaring.Bitmap
+		for _, d := range c.days {
+			row, err := d.row(by.Dimension, c.text)
+			if err != nil {
+				return 0, err
+			}
+			who = also(who, row.who.add)
+		}
+		return int64(r.of(who).GetCardinality()), nil
+	}
+	if c := all[spoor.OtherText]; c != nil {
+		delete(all, spoor.OtherText)
+		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: c.count}
+		if out.Other.Visitors, err = visitors(c); err != nil {
+			return out, err
+		}
+	}
+	if ranksByCount(by) {
+		maps.DeleteFunc(all, func(_ string, c *candidate) bool { return c.count == 0 })
+	}
+	out.Texts = len(all)
+	list := make([]*candidate, 0, len(all))
+	for _, c := range all {
+		list = append(list, c)
+	}
+	if by.Dimension == spoor.DimHour {
+		slices.SortFunc(list, func(a, b *candidate) int { return cmp.Compare(a.text, b.text) })
+		for _, c := range list {
+			n, err := visitors(c)
+			if err != nil {
+				return out, err
+			}
+			out.Rows = append(out.Rows, spoor.TopRow{Text: c.text, Visitors: n, Count: c.count})
+		}
+		return out, nil
+	}
+	slices.SortFunc(list, func(a, b *candidate) int {
+		first := cmp.Compare(b.bound, a.bound)
+		if ranksByCount(by) {
+			first = 0
+		}
+		return cmp.Or(first, cmp.Compare(b.count, a.count), cmp.Compare(a.text, b.text))
+	})
+	// The sum over days is never less than the number of different people. So once
+	// the last of the best has as many as the next could have at most, no other
+	// can come before it.
+	var best rowHeap
+	for _, c := range list {
+		if len(best) == q.Limit && (ranksByCount(by) || best[0].Visitors >= c.bound) {
+			break
+		}
+		n, err := visitors(c)
+		if err != nil {
+			return out, err
+		}
+		row := spoor.TopRow{Text: strings.TrimPrefix(c.text, prefix), Visitors: n, Count: c.count}
+		heap.Push(&best, row)
+		if len(best) > q.Limit {
+			heap.Pop(&best)
+		}
+	}
+	out.Rows = best
+	sortRows(by, out.Rows)
+	return out, nil
+}
+
+func sortRows(by spoor.TopBy, rows []spoor.TopRow) {
+	slices.SortFunc(rows, func(a, b spoor.TopRow) int {
+		switch {
+		case by.Dimension == spoor.DimHour:
+			return cmp.Compare(a.Text, b.Text)
+		case ranksByCount(by):
+			return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text))
+		}
+		return compareRows(a, b)
+	})
+}
+
+// compareRows puts the row with more visitors first.
+func compareRows(a, b spoor.TopRow) int {
+	return cmp.Or(cmp.Compare(b.Visitors, a.Visitors), cmp.Compare(b.Count, a.Count), cmp.Compare(a.Text, b.Text))
+}
+
+// rowHeap has the last of its rows at its top.
+type rowHeap []spoor.TopRow
+
+func (h rowHeap) Len() int           { return len(h) }
+func (h rowHeap) Less(i, j int) bool { return compareRows(h[i], h[j]) > 0 }
+func (h rowHeap) Swap(i, j int)      { h[i], h[j] = h[j], h[i] }
+func (h *rowHeap) Push(row any)      { *h = append(*h, row.(spoor.TopRow)) }
+func (h *rowHeap) Pop() any {
+	last := len(*h) - 1
+	row := (*h)[last]
+	*h = (*h)[:last]
+	return row
+}
+
+// topSum adds up the texts of a dimension over the hits of a stretch.
+type topSum struct {
+	*reading
+	by     spoor.TopBy
+	filter conditions
+	want   tagSet
+	texts  map[string]*topText
+	trail  trail
+	err    error
+}
+
+type topText struct {
+	counts
+	who *roaring.Bitmap
+}
+
+func (s *topSum) at(text string) *topText {
+	t := s.texts[text]
+	if t == nil {
+		if len(s.texts) >= groupTextsMax {
+			text = spoor.OtherText
+			if t = s.texts[text]; t != nil {
+				return t
+			}
+		}
+		t = &topText{who: roaring.New()}
+		s.texts[strings.Clone(text)] = t
+	}
+	return t
+}
+
+func (s *topSum) hit(h *spoor.Hit) {
+	fits := s.filter.match(s.app, h)
+	text := ""
+	if fits {
+		text = textOf(s.app, h, s.by.Dimension, s.by.Property)
+	}
+	if s.by.Exit {
+		s.trail.enter(h)
+		s.exit(h)
+		s.trail.note(h, fits)
+		if n := len(s.trail.views); n > 0 && beginsView(h) {
+			s.trail.views[n-1].text = strings.Clone(text)
+		}
+	}
+	if text == "" {
+		return
+	}
+	t := s.at(text)
+	t.hits++
+	k := h.Kind.Counts()
+	if k.View {
+		t.views++
+		if !h.Tally.Aside && h.Visit != 0 {
+			t.exits++
+		}
+	}
+	if k.Event {
+		t.events++
+	}
+	if h.First {
+		t.visits++
+	}
+	if h.Profile != 0 {
+		t.who.Add(uint32(h.Profile))
+	}
+}
+
+// exit takes the end of a visit back from the view that was not the last.
+func (s *topSum) exit(h *spoor.Hit) {
+	if !endsView(h) || !h.Kind.Counts().View {
+		return
+	}
+	text := ""
+	if v := s.trail.view(h); v != nil {
+		text = v.text
+	} else {
+		err := s.elsewhere(h, h.Time-h.Tally.Since, s.want, func(v *spoor.Hit) bool {
+			if v.Visit != h.Visit || !beginsView(v) {
+				return false
+			}
+			if s.filter.match(s.app, v) {
+				text = strings.Clone(textOf(s.app, v, s.by.Dimension, s.by.Property))
+			}
+			return true
+		}, h.Day)
+		s.err = errors.Join(s.err, err)
+	}
+	if text != "" {
+		s.at(text).exits--
+	}
+}
+
+func (r *reading) topOfHits(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, err error) {
+	filter := newConditions(q.Filter)
+	want := filter.tags() | tagsOf(q.By.Dimension)
+	if q.By.Exit {
+		want |= tagsOfViews
+	}
+	all := map[string]*topText{}
+	begin := func(*oneDay) *topSum {
+		return &topSum{reading: r, by: q.By, filter: filter, want: want, texts: map[string]*topText{}}
+	}
+	err = walkHits(r, days, nil, want, begin, func(_ *oneDay, sum *topSum) error {
+		for text, t := range sum.texts {
+			into := all[text]
+			if into == nil && len(all) >= groupTextsMax {
+				text = spoor.OtherText
+				into = all[text]
+			}
+			if into == nil {
+				all[text] = t
+				continue
+			}
+			into.counts.fold(&t.counts)
+			into.who.Or(t.who)
+		}
+		return sum.err
+	})
+	if err != nil {
+		return out, err
+	}
+	for text, t := range all {
+		row := spoor.TopRow{Text: text, Visitors: r.persons.count(t.who), Count: countFor(q.By, &t.counts)}
+		switch {
+		case text == spoor.OtherText:
+			out.Other = row
+		case ranksByCount(q.By) && row.Count == 0:
+		default:
+			out.Rows = append(out.Rows, row)
+		}
+	}
+	out.Texts = len(out.Rows)
+	sortRows(q.By, out.Rows)
+	if q.By.Dimension != spoor.DimHour {
+		out.Rows = out.Rows[:min(len(out.Rows), q.Limit)]
+	}
+	return out, nil
+}
