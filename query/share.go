@@ -21,9 +21,8 @@ const (
 )
 
 var (
-	errShareProperty = detail(fasthttp.StatusForbidden, "A shared overview tells no properties of events.")
-	errShareWhole    = detail(fasthttp.StatusForbidden, "A shared overview takes filters by whole texts alone, and shows the app's own goals.")
-	errNoShare       = detail(fasthttp.StatusNotFound, "The app has no shared overview.")
+	errShareQuery = detail(fasthttp.StatusForbidden, "A shared overview shows whole days of whole dimensions: it takes metric, interval, from, to, compare, dimension and limit, and no properties.")
+	errNoShare    = detail(fasthttp.StatusNotFound, "The app has no shared overview.")
 )
 
 // enterShare finds the app of a link; rest is the path below it.
@@ -41,21 +40,20 @@ func (c *call) enterShare(path string) (rest string, ok bool) {
 	return "/" + rest, true
 }
 
-// shareable refuses what a shared overview does not tell, though its routes would.
+// shareable refuses what a shared overview does not tell, though its routes would:
+// properties, and what a filter leaves of the numbers. By filters rare texts could
+// be spelled out letter by letter; and most of them read hits, which who has only
+// a link shall not set to work.
 func (c *call) shareable() error {
 	for name, value := range c.ctx.QueryArgs().All() {
 		switch string(name) {
-		case "event", "property", "by":
-			return errShareProperty
-		case "goal": // as below; the app's own goals need no name
-			return errShareWhole
-		case "dimension", "filter":
-			if strings.Contains(string(value), spoor.DimProperty.String()+":") {
-				return errShareProperty
+		case "metric", "interval", "from", "to", "compare", "limit":
+		case "dimension":
+			if strings.HasPrefix(string(value), spoor.DimProperty.String()) {
+				return errShareQuery
 			}
-			if strings.Contains(string(value), "*") { // rare texts could be spelled out letter by letter
-				return errShareWhole
-			}
+		default:
+			return errShareQuery
 		}
 	}
 	return nil
