@@ -618,6 +618,7 @@ func TestDashboardLogin(t *testing.T) {
 func TestSession(t *testing.T) {
 	a := newDashboard(t, "")
 	a.store.apps.list[0].Settings.Zones = []spoor.ZoneSince{{Zone: "Pacific/Auckland"}}
+	a.store.apps.list[0].Settings.Goals = []string{"Signup=event:signup", "Thanks=path:/thanks*"}
 	f := func(what string, r reply, status int, body string) {
 		t.Helper()
 		if r.status != status || r.body != body {
@@ -626,7 +627,8 @@ func TestSession(t *testing.T) {
 	}
 	f("nobody", a.ask("GET", "/api/session/", ""), 401, string(errNoCredentials.body))
 	f("a reader", a.ask("GET", "/api/session/", "", a.login("shop-read")), 200,
-		`{"app":"shop","role":"read","timezone":"Pacific/Auckland","today":"2026-03-04","goals":[],"public":false}`)
+		`{"app":"shop","role":"read","timezone":"Pacific/Auckland","today":"2026-03-04",`+
+			`"goals":[{"name":"Signup","goal":"event:signup"},{"name":"Thanks","goal":"path:/thanks*"}],"public":false}`)
 	f("the control plane", a.ask("GET", "/api/session/", "", a.login("control")), 200,
 		`{"app":null,"apps":["shop","other"],"role":"admin","timezone":"UTC","today":"2026-03-04","goals":[],"public":false}`)
 	f("the operator", a.doVia(a.local, "GET", "/api/session/?app=other", "", ""), 200,
