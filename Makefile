@@ -16,7 +16,7 @@ export GOTOOLCHAIN := local
 help: ## list the targets
 	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
 
-run: build ## build and start the demo: collector on 127.0.0.1:8080 with a page at /demo, reads on :8081, data in ./data
+run: build ## build and start the demo: collector on 127.0.0.1:8080 with a page at /demo, dashboard and reads on :8081, data in ./data
 	@exec bin/spoor serve --demo --data ./data
 
 build: go ## build bin/spoor, a static binary

@@ -20,6 +20,7 @@ type App struct {
 	EndAsked      int64      `json:"end_asked,omitempty"`      // Unix ms when it was
 	WebhookSecret string     `json:"webhook_secret,omitempty"` // signs what is sent to Settings.Webhook
 	LinkSecret    string     `json:"link_secret,omitempty"`    // signs links in mails
+	Share         string     `json:"share,omitempty"`          // HashToken of what opens the shared overview; empty: there is none
 	Demo          bool       `json:"demo,omitempty"`           // the open app of serve --demo
 
 	zones      *zones      // remembers the last day asked for; nil works, slower

@@ -63,3 +63,16 @@ type AppSweep struct {
 	Removal
 	Aged Removal // what was too old, whosoever it was
 }
+
+// Outlook is what sweeps have done and will do in one app.
+type Outlook struct {
+	Due                  []DueDay // the next sweeps, by day
+	LastSweep, NextSweep int64    // Unix ms; 0: none yet, none planned
+}
+
+// DueDay says how many profiles fall due at the midnight that begins a day, if
+// they stay idle until then.
+type DueDay struct {
+	Day      Day
+	Profiles int64
+}

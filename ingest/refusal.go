@@ -152,3 +152,12 @@ func lookup(reason spoor.Reason) int {
 	}
 	return refusalIndex[reasonOther]
 }
+
+// Advice is what a sender who was refused for a reason is told to do; empty for
+// a reason that is not known.
+func Advice(reason spoor.Reason) string {
+	if i, ok := refusalIndex[reason]; ok {
+		return refusals[i].text
+	}
+	return ""
+}

@@ -68,6 +68,7 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 	w.textOrNull("webhook_secret", a.WebhookSecret)
 	w.textOrNull("link_secret", a.LinkSecret)
 	w.bool("demo", a.Demo)
+	w.bool("shared", a.Share != "")
 	w.key("keys")
 	w.begin('[')
 	for i := range a.Keys {
@@ -303,6 +304,7 @@ func (c *call) deleteApp() error {
 	}
 	c.changed = true
 	c.s.limits.forget(c.app.ID)
+	c.s.shareLimits.forget(c.app.ID)
 	wait, err := c.query("wait")
 	if err == nil && wait == "true" {
 		err = c.s.opt.Retention.Reclaim(context.Background())

@@ -34,8 +34,16 @@ func (s *Server) authenticate(ctx *fasthttp.RequestCtx, door door) (actor, error
 	return s.authenticateSecret(bytes.TrimSpace(secret), door != doorPublic)
 }
 
+// authenticate finds who makes the request. At the root a token wins over a
+// session: programs that bring one never depend on a cookie.
 func (c *call) authenticate() (actor, error) {
-	if c.door == doorApp {
+	switch {
+	case c.door == doorShare:
+		return c.who, c.shareable() // enterShare found it
+	case c.door == doorApp:
+		return c.authenticateSession()
+	case c.door == doorWeb && len(c.ctx.Request.Header.Peek("Authorization")) == 0 && len(c.cookie()) > 0:
+		c.guard()
 		return c.authenticateSession()
 	}
 	return c.s.authenticate(c.ctx, c.door)
@@ -75,17 +83,16 @@ func (c *call) admit() error {
 		case c.who.control:
 			return errForbidden
 		case c.who.local:
-			name, err := c.query("app")
-			if err != nil {
-				return err
-			}
-			if name == "" {
-				return detail(fasthttp.StatusBadRequest, "Say which app: add ?app=NAME.")
-			}
-			c.app = apps.AppByName(name)
+			return c.chosenApp(true)
 		default:
 			c.app = c.who.app
 		}
+	case scopeSelf:
+		if c.who.local {
+			return c.chosenApp(false)
+		}
+		c.app = c.who.app
+		return nil
 	case scopeAllApps:
 		if !c.who.control && !c.who.local {
 			return errForbidden
@@ -98,6 +105,21 @@ func (c *call) admit() error {
 		}
 	}
 	if c.app == nil {
+		return errNotFound
+	}
+	return nil
+}
+
+// chosenApp finds the app that the operator names with ?app=.
+func (c *call) chosenApp(must bool) error {
+	name, err := c.query("app")
+	if err != nil || name == "" && !must {
+		return err
+	}
+	if name == "" {
+		return detail(fasthttp.StatusBadRequest, "Say which app: add ?app=NAME.")
+	}
+	if c.app = c.s.opt.Apps.AppByName(name); c.app == nil {
 		return errNotFound
 	}
 	return nil

@@ -17,10 +17,11 @@ import (
 type door uint8
 
 const (
-	doorWeb    door = iota // the token-protected listener
+	doorWeb    door = iota // the listener of the read side: tokens, or a session of the dashboard at /
 	doorLocal              // the unix socket
 	doorPublic             // mounted on another server: /api/public/ alone
-	doorApp                // mounted on another server: /app/, with sessions
+	doorApp                // mounted on another server: the dashboard at /app/, with sessions
+	doorShare              // either's /share/TOKEN/: a shared overview
 )
 
 // call is one request on its way through a handler.
@@ -31,7 +32,8 @@ type call struct {
 	route   *route
 	args    []string // arguments of the path, decoded
 	who     actor
-	session []byte     // the cookie of who came in by /app; a stream outlives the request's bytes
+	place   string     // path of the dashboard that the request is below; empty at the root
+	session []byte     // the cookie by which the actor is known; a stream outlives the request's bytes
 	app     *spoor.App // nil where the scope has none
 	v2      bool
 	now     time.Time
@@ -79,12 +81,20 @@ func (c *call) answer() {
 		return
 	}
 	path, _, _ := strings.Cut(string(ctx.RequestURI()), "?")
-	if c.door == doorApp {
-		c.guard()
-		if path = strings.TrimPrefix(path, appPath); !strings.HasPrefix(path, apiPrefix) {
-			c.answerApp(path)
+	path, ok := c.enter(path)
+	if !ok {
+		s.refuse(ctx, errNotFound)
+		return
+	}
+	if c.door == doorWeb || c.door == doorApp || c.door == doorShare {
+		if p, ok := c.pageAt(path); ok {
+			c.servePage(path, p)
 			return
 		}
+	}
+	if c.door != doorWeb && c.door != doorLocal && !strings.HasPrefix(path, apiPrefix) {
+		s.refuse(ctx, errNotFound)
+		return
 	}
 	res, args := s.find(path, c.door)
 	if res == nil {
@@ -107,6 +117,23 @@ func (c *call) answer() {
 	}
 }
 
+// enter finds the place of the dashboard that a path is below, and what is left
+// of the path; ok is false where nothing is.
+func (c *call) enter(path string) (rest string, ok bool) {
+	if c.door == doorWeb && strings.HasPrefix(path, sharePrefix) {
+		c.door = doorShare
+	}
+	switch c.door {
+	case doorApp:
+		c.place = appPath
+		c.guard()
+	case doorShare:
+		c.guard()
+		return c.enterShare(path)
+	}
+	return strings.TrimPrefix(path, c.place), true
+}
+
 // run goes from authentication to the audit.
 func (c *call) run() error {
 	if c.route.scope != scopeNone {
@@ -118,14 +145,29 @@ func (c *call) run() error {
 			return err
 		}
 	}
-	if c.route.scope == scopeApp && !c.who.local {
-		if sec := c.s.limits.take(c.app, c.now); sec > 0 {
-			c.s.counters.limited.Add(1)
-			return retry(detail(fasthttp.StatusTooManyRequests, "Request was throttled; try again later."), sec)
-		}
+	if sec := c.throttle(); sec > 0 {
+		c.s.counters.limited.Add(1)
+		return retry(detail(fasthttp.StatusTooManyRequests, "Request was throttled; try again later."), sec)
 	}
 	c.v2 = acceptsVersion2(c.ctx.Request.Header.Peek("Accept"))
-	return c.serveRoute()
+	if err := c.serveRoute(); err != nil {
+		return err
+	}
+	if c.door == doorShare && c.route.pattern == "/api/stats/top/" {
+		return c.hideRare()
+	}
+	return nil
+}
+
+// throttle returns 0, or the seconds after which the app may be asked again.
+func (c *call) throttle() (waitSec int) {
+	switch {
+	case c.app == nil || c.who.local || c.route.scope == scopeNamedApp:
+		return 0
+	case c.door == doorShare: // a bucket of its own: a link that many open takes nothing from the app's clients
+		return c.s.shareLimits.take(c.app.ID, sharePerMinute, c.now)
+	}
+	return c.s.limits.take(c.app.ID, c.app.Settings.RequestsPerMin, c.now)
 }
 
 // fail writes an error as reply, and logs it if it is ours to mend.

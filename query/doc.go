@@ -2,15 +2,22 @@
 // lets contacts be set, apps be managed and data be exported, over HTTP.
 //
 // New makes a Server from Options; it sees the store through the interface
-// Store. Serve answers on a listener where each request needs a token,
-// ServeLocal on the unix socket, where the caller is the operator and names
-// the app with ?app=NAME, Handler mounts /api/public/ on another server, and
-// AppHandler /app/, where a login opens a session in place of the token.
+// Store. Serve answers on a listener where each request needs a token, or the
+// session that a login at the dashboard opens, ServeLocal on the unix socket,
+// where the caller is the operator and names the app with ?app=NAME, Handler
+// mounts /api/public/ on another server, and AppHandler the dashboard at /app/.
 // The table in route.go lists every path with its role.
 //
+//	/               the dashboard, embedded from dashboard/dist
+//	/share/TOKEN/   its overview alone, for who has the link
 //	/api/public/…   users, their attributes and their history
 //	/api/export/…   users.csv and hits.ndjson, streamed
 //	/api/tail       hits as they are stored, one JSON object a line
+//	/api/live       the same as server-sent events
+//	/api/retention  what an app keeps, what falls due next
+//	/api/figures    the health of the process
+//	/api/find       whom an identifier names
+//	/api/session    who asks, and about which app
 //	/api/partitions days, sizes, sealed or open
 //	/api/stats/…    statistics; METRICS.md says what they mean
 //	/api/admin/…    apps, write keys, tokens, settings, the audit log

@@ -238,13 +238,17 @@ func (c *call) partitions() error {
 	for _, p := range list {
 		w.begin('{')
 		w.text("app", c.app.Name)
-		w.text("day", p.Day.String())
-		w.int("hits", p.Hits)
-		w.int("profiles", p.Profiles)
-		w.int("bytes", p.Bytes)
-		w.bool("sealed", p.Sealed)
+		writePartition(&w, p)
 		w.end('}')
 	}
 	w.end(']')
 	return c.reply(200, &w)
+}
+
+func writePartition(w *jsonWriter, p spoor.Partition) {
+	w.text("day", p.Day.String())
+	w.int("hits", p.Hits)
+	w.int("profiles", p.Profiles)
+	w.int("bytes", p.Bytes)
+	w.bool("sealed", p.Sealed)
 }

@@ -33,6 +33,7 @@ type fakeStore struct {
 	tailEnds bool // tails are closed from the start
 	edits    []spoor.Edit
 	objected map[string]bool // kind and text
+	receipts []spoor.Receipt // of each app, behind the first
 	asked    []string        // questions of statistics
 
 	entries []spoor.AuditEntry
@@ -174,7 +175,13 @@ func (f *fakeStore) Receipts(app spoor.AppID, fn func(*spoor.Receipt) error) err
 	if app == 0 {
 		return fn(&spoor.Receipt{ID: 9, App: "gone", What: spoor.ReceiptTermination, Decided: 1000})
 	}
-	return fn(&spoor.Receipt{ID: 1, App: f.apps.App(app).Name, What: spoor.ReceiptSweep, Profiles: 3, Decided: 1000, Gone: 2000, Backups: 3000})
+	err := fn(&spoor.Receipt{ID: 1, App: f.apps.App(app).Name, What: spoor.ReceiptSweep, Profiles: 3, Decided: 1000, Gone: 2000, Backups: 3000})
+	for i := range f.receipts {
+		if err == nil {
+			err = fn(&f.receipts[i])
+		}
+	}
+	return err
 }
 
 func (f *fakeStore) Edit(e *spoor.Edit) (spoor.Number, bool, error) {
@@ -258,6 +265,10 @@ func (f *fakeStore) Partitions(app spoor.AppID) ([]spoor.Partition, error) {
 }
 
 func (f *fakeStore) PublicID(_ spoor.AppID, n spoor.Number) int64 { return 1000 + int64(n) }
+
+func (f *fakeStore) AppByShare(token string) *spoor.App {
+	return f.apps.find(func(a *spoor.App) bool { return a.Share != "" && a.Share == spoor.HashToken(token) })
+}
 
 func (f *fakeStore) CreateApp(a *spoor.App) (*spoor.App, error) {
 	a = a.Clone()
@@ -399,6 +410,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 			_, err := fmt.Fprintf(w, "# Record of %d apps, the first is %s\n", len(apps), apps[0].Name)
 			return err
 		},
+		Figures: func() Figures { return Figures{Refusals: []Refusal{{"no_write_key", 3, "there is no write key"}}} },
 		Metrics: func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
 		Log:     slog.New(slog.NewTextHandler(ts.log, nil)),
 		Now: func() time.Time {
@@ -415,6 +427,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 		t.Fatal(err)
 	}
 	ts.Server = s
+	s.sampleEvery = time.Hour // tests take samples themselves
 	web, local := fasthttputil.NewInmemoryListener(), fasthttputil.NewInmemoryListener()
 	go s.Serve(web)
 	go s.ServeLocal(local)
@@ -518,6 +531,14 @@ func (ts *testServer) addProfile(app spoor.AppID, n spoor.Number, userID, email 
 	return p
 }
 
+// furnish gives the first app a person, a write key and a shared overview.
+func (ts *testServer) furnish() {
+	ts.addProfile(1, 1, "ada", "ada@example.com")
+	app := ts.store.apps.list[0]
+	app.Keys = []spoor.WriteKey{{Key: "pub"}}
+	app.Share = spoor.HashToken("link")
+}
+
 // addHit adds a page view or another hit of profile n.
 func (ts *testServer) addHit(app spoor.AppID, n spoor.Number, kind spoor.Kind, name string) *spoor.Hit {
 	i := len(ts.store.hits[app])
@@ -571,6 +592,10 @@ func (fakeRetention) Erase(_ context.Context, _ spoor.AppID, n spoor.Number, sub
 		r.Gone, r.Backups = 2000, 3000
 	}
 	return r, nil
+}
+
+func (fakeRetention) Outlook(a *spoor.App) (o spoor.Outlook, err error) {
+	return spoor.Outlook{Due: []spoor.DueDay{{Day: 20517, Profiles: int64(a.ID)}, {Day: 20518}}, LastSweep: 1000}, nil
 }
 
 func (fakeRetention) Hurry() {}

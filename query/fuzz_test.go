@@ -34,7 +34,7 @@ func ask(t *testing.T, s *Server, method, uri, body string) *fasthttp.RequestCtx
 func FuzzPath(f *testing.F) {
 	for _, path := range []string{
 		"/api/public/users/?page=2", "/api/public/users/1001/", "/api/public/users-by-id/a%40b=/events?cursor=x", "/api/public/users/search/?email=a+b@c/&many=true",
-		"/api/public/users/..%2f..%2fadmin/", "/api/export/hits.ndjson?from=2026-01-01", "/api/admin/apps/shop/keys/%00", "/%252e%252e/", "//", "/?", "/api/public/companies/", "/api/public/users/1;x/",
+		"/api/public/users/..%2f..%2fadmin/", "/api/export/hits.ndjson?from=2026-01-01", "/api/admin/apps/shop/keys/%00", "/%252e%252e/", "//", "/?", "/", "/style.css", "/share/link/", "/share/link/api/session/", "/share//api/public/users/", "/api/find/?q=stranger@example.com", "/api/public/companies/", "/api/public/users/1;x/",
 	} {
 		f.Add("GET", path)
 		f.Add("DELETE", path)
@@ -42,7 +42,7 @@ func FuzzPath(f *testing.F) {
 	f.Fuzz(func(t *testing.T, method, path string) {
 		ts := newTestServer(t, func(o *Options) { o.Metrics = nil })
 		ts.store.tailEnds = true
-		ts.addProfile(1, 1, "ada", "a@b.c")
+		ts.furnish()
 		ts.addProfile(2, 1, "stranger", "stranger@example.com")
 		ctx := ask(t, ts.Server, method, path, "")
 		if strings.Contains(string(ctx.Response.Body()), "stranger") && !strings.Contains(path, "stranger") {

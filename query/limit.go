@@ -25,21 +25,20 @@ type bucket struct {
 // bucketsMax bounds the memory; above it all are dropped and begin full.
 const bucketsMax = 100_000
 
-// take returns 0 if the app may have one more request, else the whole seconds
-// after which it may.
-func (l *limits) take(app *spoor.App, now time.Time) (waitSec int) {
-	perMinute := app.Settings.RequestsPerMin
+// take returns 0 if the app may have one more request of so many a minute (0:
+// no limit), else the whole seconds after which it may.
+func (l *limits) take(app spoor.AppID, perMinute int, now time.Time) (waitSec int) {
 	if perMinute == 0 {
 		return 0
 	}
 	l.mu.Lock()
-	b := l.buckets[app.ID]
+	b := l.buckets[app]
 	if b == nil || b.perMinute != perMinute {
 		if l.buckets == nil || len(l.buckets) >= bucketsMax {
 			l.buckets = map[spoor.AppID]*bucket{}
 		}
 		b = &bucket{perMinute: perMinute, limiter: rate.NewLimiter(rate.Limit(float64(perMinute)/60), perMinute)}
-		l.buckets[app.ID] = b
+		l.buckets[app] = b
 	}
 	l.mu.Unlock()
 	r := b.limiter.ReserveN(now, 1)

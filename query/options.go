@@ -26,7 +26,10 @@ type Options struct {
 	Metrics func(io.Writer) error
 	// Privacy writes the record of processing of some apps as Markdown; nil: 404.
 	Privacy func(w io.Writer, apps []*spoor.App) error
-	// PrivateMetrics closes /metrics to all but the control plane and the
+	// Figures reads the counters of the process; nil: /api/figures is 404. It is
+	// called once a second while the Server serves.
+	Figures func() Figures
+	// PrivateMetrics closes /metrics and /api/figures to all but the control plane and the
 	// operator. By default it is open, since the listener is on loopback.
 	PrivateMetrics bool
 	// AdminTokenHash is spoor.HashToken of the control plane's token, which

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"fmt"
+	"slices"
 	"strconv"
 
 	"github.com/spoorhq/spoor"
@@ -19,6 +20,9 @@ type Retention interface {
 	// PlanDays calls fn with each day of which hits or statistics would go for
 	// their age on a day, and why.
 	PlanDays(app *spoor.App, day spoor.Day, fn func(spoor.Partition, string) error) error
+	// Outlook counts who falls due in an app in the next days, and says when sweeps
+	// are.
+	Outlook(app *spoor.App) (spoor.Outlook, error)
 	// Erase removes a person, and returns the receipt once that is on disk; with
 	// wait, once no byte is left in the files. Without, that follows within a
 	// minute or so. Nil: nobody was erased; a receipt beside an error says that
@@ -45,6 +49,69 @@ func (c *call) retentionOf() error {
 	var w jsonWriter
 	today := c.app.Day(c.now.UnixMilli())
 	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, today))
+	return c.reply(fasthttp.StatusOK, &w)
+}
+
+// receiptsShown is how many receipts the overview of an app's retention has.
+const receiptsShown = 20
+
+// readRetention is what an app keeps, what falls due next, and what went.
+func (c *call) readRetention() error {
+	if err := c.onlyQuery(); err != nil {
+		return err
+	}
+	o, err := c.s.opt.Retention.Outlook(c.app)
+	if err != nil {
+		return err
+	}
+	days, err := c.s.opt.Store.Partitions(c.app.ID)
+	if err != nil {
+		return err
+	}
+	var newest []spoor.Receipt
+	err = c.s.opt.Store.Receipts(c.app.ID, func(r *spoor.Receipt) error {
+		if newest = append(newest, *r); len(newest) > receiptsShown {
+			newest = slices.Delete(newest, 0, 1)
+		}
+		return c.s.closing()
+	})
+	if err != nil {
+		return err
+	}
+	var w jsonWriter
+	w.begin('{')
+	w.int("idle_days", int64(c.app.Settings.IdleDays))
+	w.int("hits_days", int64(c.app.Settings.HitsDays))
+	w.int("statistics_days", int64(c.app.Settings.StatisticsDays))
+	w.key("due")
+	w.begin('[')
+	for _, d := range o.Due {
+		w.begin('{')
+		w.text("day", d.Day.String())
+		w.int("profiles", d.Profiles)
+		w.end('}')
+	}
+	w.end(']')
+	w.key("partitions")
+	w.begin('[')
+	for _, p := range days {
+		w.begin('{')
+		writePartition(&w, p)
+		w.end('}')
+	}
+	w.end(']')
+	w.key("receipts")
+	w.begin('[')
+	for i := range slices.Backward(newest) {
+		if !c.who.role.Allows(admin) { // as in the audit log
+			newest[i].Subject = ""
+		}
+		writeReceipt(&w, &newest[i])
+	}
+	w.end(']')
+	w.time("last_sweep", o.LastSweep)
+	w.time("next_sweep", o.NextSweep)
+	w.end('}')
 	return c.reply(fasthttp.StatusOK, &w)
 }
 

@@ -17,6 +17,7 @@ const (
 	scopeApp                   // the token's app; on the local socket that of ?app=
 	scopeAllApps               // all: the control plane and the operator only
 	scopeNamedApp              // the one named in the path
+	scopeSelf                  // the token's app; none for the control plane and, without ?app=, the operator
 )
 
 // route is one row of the table.
@@ -88,8 +89,13 @@ func routes() []route {
 		route{"GET", "/api/export/users.csv/", scopeApp, read, "export.users", (*call).exportUsers},
 		route{"GET", "/api/export/hits.ndjson/", scopeApp, read, "export.hits", (*call).exportHits},
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
+		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
+		route{"GET", "/api/retention/", scopeApp, read, "", (*call).readRetention},
+		route{"GET", "/api/figures/", scopeSelf, admin, "", (*call).readFigures},
+		route{"GET", "/api/session/", scopeSelf, read, "", (*call).readSession},
+		route{"GET", "/api/find/", scopeApp, read, "users.search", (*call).findPeople},
 		route{"GET", "/api/stats/", scopeApp, read, "", (*call).series},
 		route{"GET", "/api/stats/top/", scopeApp, read, "", (*call).top},
 		route{"GET", "/api/stats/goals/", scopeApp, read, "", (*call).goals},
@@ -113,6 +119,8 @@ func routes() []route {
 		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", (*call).createKey},
 		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", (*call).deleteKey},
 		route{"POST", "/api/admin/apps/:name/links/", scopeNamedApp, admin, "apps.links.create", (*call).createLink},
+		route{"POST", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.create", (*call).createShare},
+		route{"DELETE", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.delete", (*call).endShare},
 		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", (*call).createToken},
 		route{"DELETE", "/api/admin/apps/:name/tokens/:token/", scopeNamedApp, admin, "apps.tokens.delete", (*call).deleteToken},
 	)
@@ -123,6 +131,7 @@ type resource struct {
 	segments []string
 	methods  map[string]*route
 	allow    string // value of the Allow header
+	shared   bool   // open to who has the link of a shared overview
 }
 
 func newResources(table []route) []*resource {
@@ -132,7 +141,7 @@ func newResources(table []route) []*resource {
 		r := &table[i]
 		res := byPattern[r.pattern]
 		if res == nil {
-			res = &resource{segments: splitPath(r.pattern), methods: map[string]*route{}}
+			res = &resource{segments: splitPath(r.pattern), methods: map[string]*route{}, shared: slices.Contains(sharedPatterns, r.pattern)}
 			byPattern[r.pattern] = res
 			list = append(list, res)
 		}
@@ -198,6 +207,9 @@ func (s *Server) find(path string, door door) (*resource, []string) {
 	segments := splitPath(path)
 	for _, r := range s.resources {
 		if args, ok := r.match(segments); ok {
+			if door == doorShare && !r.shared {
+				return nil, nil
+			}
 			return r, slices.Clip(args)
 		}
 	}

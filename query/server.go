@@ -32,6 +32,13 @@ type Server struct {
 	done      chan struct{} // closed by Shutdown
 	closeOnce sync.Once
 	counters  counters
+
+	shareLimits limits // of shared overviews
+	started     int64  // Unix ms
+	sampler     sampler
+	sampleEvery time.Duration
+	sampleOnce  sync.Once
+	background  sync.WaitGroup // what Shutdown waits for
 }
 
 type counters struct {
@@ -73,6 +80,8 @@ func New(opt Options) (*Server, error) {
 		streams:   make(chan struct{}, opt.StreamsMax),
 		heartbeat: 15 * time.Second,
 		done:      make(chan struct{}),
+
+		started: opt.Now().UnixMilli(), sampleEvery: time.Second,
 	}
 	s.web = s.newHTTP(doorWeb)
 	s.local = s.newHTTP(doorLocal)
@@ -137,6 +146,9 @@ func (s *Server) serve(server *fasthttp.Server, l net.Listener) error {
 		return nil
 	default:
 	}
+	if s.opt.Figures != nil {
+		s.sampleOnce.Do(func() { s.background.Go(s.sampleFigures) })
+	}
 	if err := server.Serve(&listener{Listener: l, writeTimeout: s.opt.WriteTimeout}); err != nil {
 		return fmt.Errorf("cannot serve reads on %s: %w", l.Addr(), err)
 	}
@@ -157,6 +169,7 @@ func (s *Server) Shutdown(ctx context.Context) error {
 	errs := make(chan error, 1)
 	go func() { errs <- s.local.ShutdownWithContext(ctx) }()
 	err := errors.Join(s.web.ShutdownWithContext(ctx), <-errs)
+	s.background.Wait()
 	if err != nil && !errors.Is(err, context.DeadlineExceeded) { // who never ended a request waits in vain
 		return fmt.Errorf("cannot close all connections of readers: %w", err)
 	}

@@ -1,11 +1,14 @@
 package query
 
 import (
+	"bytes"
+	"cmp"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -145,6 +148,44 @@ func (s *Server) holder(of session, now time.Time) (actor, bool) {
 	return actor{name: app.Tokens[i].Name, role: app.Tokens[i].Role, app: app}, true
 }
 
+func (c *call) cookie() []byte { return c.ctx.Request.Header.Cookie(sessionCookie) }
+
+// authenticateSession finds the actor by the session's cookie. SameSite keeps
+// the cookie out of what other sites send. Where a browser does not know that,
+// or a page on another port passes for the same site, its own headers tell; for
+// changes also one that only a page of this origin can set.
+func (c *call) authenticateSession() (actor, error) {
+	c.session = bytes.Clone(c.cookie())
+	who, ok := c.s.visitor(c.session, true)
+	if !ok {
+		return actor{}, errNoSession
+	}
+	h := &c.ctx.Request.Header
+	if c.ctx.IsGet() || c.ctx.IsHead() {
+		if site := string(h.Peek("Sec-Fetch-Site")); site == "cross-site" || site == "same-site" {
+			return actor{}, errOtherSite
+		}
+		return who, nil
+	}
+	if !c.sameOrigin() {
+		return actor{}, errOtherSite
+	}
+	if len(h.Peek("X-Spoor-App")) == 0 {
+		return actor{}, errNoAppHeader
+	}
+	return who, nil
+}
+
+// sessionEnded reports whether the session of a long answer is over; without a
+// session it is not.
+func (c *call) sessionEnded() bool {
+	if c.session == nil {
+		return false
+	}
+	_, ok := c.s.visitor(c.session, false)
+	return !ok
+}
+
 // setCookie gives a session to the browser, or takes it back with an empty
 // value. The path keeps it from the collector's own paths, SameSite from all
 // requests that begin on other sites.
@@ -152,7 +193,7 @@ func (c *call) setCookie(value string) {
 	var cookie fasthttp.Cookie
 	cookie.SetKey(sessionCookie)
 	cookie.SetValue(value)
-	cookie.SetPath(appPath)
+	cookie.SetPath(cmp.Or(c.place, "/"))
 	cookie.SetHTTPOnly(true)
 	cookie.SetSecure(c.secure())
 	cookie.SetSameSite(fasthttp.CookieSameSiteStrictMode)
@@ -162,4 +203,53 @@ func (c *call) setCookie(value string) {
 		cookie.SetMaxAge(0)
 	}
 	c.ctx.Response.Header.SetCookie(&cookie)
+}
+
+// secure reports whether the client speaks https, to us or to what stands
+// before us. Who logs in on the read side's own listener may come through a
+// proxy or straight from this machine; the browser says which.
+func (c *call) secure() bool {
+	if c.door == doorApp && strings.HasPrefix(c.s.opt.PublicURL, "https://") {
+		return true
+	}
+	return c.ctx.IsTLS() || bytes.HasPrefix(c.ctx.Request.Header.Peek("Origin"), []byte("https://"))
+}
+
+// readSession tells the dashboard who looks and at what.
+func (c *call) readSession() error {
+	if err := c.onlyQuery("app"); err != nil {
+		return err
+	}
+	var w jsonWriter
+	w.begin('{')
+	zone := time.UTC
+	if c.app != nil {
+		zone = c.app.Zone(c.now.UnixMilli())
+		w.text("app", c.app.Name)
+	} else {
+		w.null("app")
+		w.key("apps")
+		w.begin('[')
+		for _, a := range c.s.opt.Apps.AllApps() {
+			w.item(a.Name)
+		}
+		w.end(']')
+	}
+	w.text("role", string(c.who.role))
+	w.text("timezone", zone.String())
+	w.text("today", spoor.DayOf(c.now, zone).String())
+	w.key("goals")
+	w.begin('[')
+	if c.app != nil {
+		for _, g := range c.app.Settings.DeclaredGoals() {
+			w.begin('{')
+			w.text("name", g.Name)
+			w.text("goal", g.String())
+			w.end('}')
+		}
+	}
+	w.end(']')
+	w.bool("public", c.door == doorShare)
+	w.end('}')
+	return c.reply(fasthttp.StatusOK, &w)
 }

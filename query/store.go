@@ -42,6 +42,8 @@ type Store interface {
 	Tail(app spoor.AppID) (hits <-chan spoor.Hit, stop func())
 	Partitions(app spoor.AppID) ([]spoor.Partition, error)
 	PublicID(app spoor.AppID, n spoor.Number) int64
+	// AppByShare finds the app of a shared overview's token; nil if there is none.
+	AppByShare(token string) *spoor.App
 	// Statistics fail with a *spoor.QueryError if they cannot be answered, and
 	// with spoor.ErrBusy if too many read hits at once.
 	Series(q *spoor.SeriesQuery) (spoor.Series, error)

@@ -261,11 +261,7 @@ func (c *call) findAny() error {
 			ids = append(ids, p.ID)
 		}
 	}
-	by := []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID, spoor.LookupPhone, spoor.LookupMobile}
-	if strings.Contains(who, "@") {
-		by = []spoor.Lookup{spoor.LookupKey, spoor.LookupUserID, spoor.LookupEmail}
-	}
-	for _, kind := range by {
+	for _, kind := range whom(who) {
 		numbers, err := c.s.opt.Store.Find(c.app.ID, kind, who)
 		if err != nil {
 			return err

@@ -28,6 +28,11 @@
 // erased. Hits, hits of a kind and statistics that are older than the app says go in
 // the same run (see aged), whosoever they are; rights and holds keep (see askedFor).
 //
+// # What will happen
+//
+// Outlook counts from sets of numbers who falls due in the next days, Plan reads
+// each who does, Judge says of one profile what keeps it.
+//
 // # What is told
 //
 // Each run, erasure and termination leaves a receipt. A Notifier tells the app's

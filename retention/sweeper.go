@@ -18,6 +18,7 @@ type Store interface {
 	DeleteApp(id spoor.AppID) error
 	SealDays(ctx context.Context) (days, folded int, err error)
 	Anonymous(app spoor.AppID, since spoor.Day) ([]spoor.Number, error)
+	Idle(app spoor.AppID, from spoor.Day, days int) (counts []int64, others []spoor.Number, err error)
 	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
 	Remove(app spoor.AppID, numbers []spoor.Number, run uint64, keeps func(*spoor.Profile) bool) (spoor.Removal, error)
 	Drop(ctx context.Context, app *spoor.App, aged spoor.Aged) (spoor.Removal, error)
@@ -50,8 +51,9 @@ const (
 // concurrently; one sweep runs at a time.
 type Sweeper struct {
 	opts      Options
-	mu        sync.Mutex // one sweep at a time
-	done      map[spoor.AppID]spoor.Day
+	mu        sync.Mutex                // one sweep at a time
+	done      sync.Map                  // by AppID the Day of the last sweep; read while one runs
+	first     atomic.Int64              // when Run sweeps first, Unix ms; 0: it does not run
 	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
 	reclaimed time.Time                 // when bytes were last given back
 	erased    chan struct{}
@@ -89,7 +91,7 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, done: map[spoor.AppID]spoor.Day{}, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
@@ -111,6 +113,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		s.Hurry()
 	}
 	began := time.Now()
+	s.first.Store(s.opts.Now().Add(s.opts.Grace).UnixMilli())
 	watch := newWatch(s.opts.Now)
 	ticks := time.NewTicker(min(tick, max(s.opts.Grace/4, 100*time.Millisecond)))
 	defer ticks.Stop()
@@ -264,11 +267,17 @@ func (s *Sweeper) fallenDue() (apps []*spoor.App) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	for _, a := range s.opts.Store.AllApps() {
-		if done, ok := s.done[a.ID]; !ok || done < a.Day(now) {
+		if !s.swept(a, a.Day(now)) {
 			apps = append(apps, a)
 		}
 	}
 	return apps
+}
+
+// swept reports whether an app's sweep of a day was made, since the start.
+func (s *Sweeper) swept(a *spoor.App, day spoor.Day) bool {
+	done, ok := s.done.Load(a.ID)
+	return ok && done.(spoor.Day) >= day
 }
 
 // Sweep removes what is due now in all apps, and returns once that is on disk.
@@ -312,7 +321,7 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full, wait bool)
 			return r, fmt.Errorf("cannot sweep app %q: %w", a.Name, err)
 		}
 		r.Apps = append(r.Apps, part)
-		s.done[a.ID] = part.Day
+		s.done.Store(a.ID, part.Day)
 		if part.Profiles > 0 {
 			s.opts.Log.Info("swept", "app", a.Name, "day", part.Day, "profiles", part.Profiles, "hits", part.Hits, "kept_at_last_look", part.Kept)
 		}

@@ -19,6 +19,7 @@ type directory struct {
 	byName  map[string]*spoor.App
 	byKey   map[string]keyed
 	byToken map[string]tokened
+	byShare map[string]*spoor.App
 	all     []*spoor.App
 }
 
@@ -35,7 +36,7 @@ type tokened struct {
 func newDirectory(apps []*spoor.App) *directory {
 	d := &directory{
 		byID:   map[spoor.AppID]*spoor.App{},
-		byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, byToken: map[string]tokened{}, all: apps,
+		byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, byToken: map[string]tokened{}, byShare: map[string]*spoor.App{}, all: apps,
 	}
 	slices.SortFunc(d.all, func(a, b *spoor.App) int { return int(a.ID) - int(b.ID) })
 	for _, a := range apps {
@@ -45,6 +46,9 @@ func newDirectory(apps []*spoor.App) *directory {
 		}
 		for _, t := range a.Tokens {
 			d.byToken[t.Hash] = tokened{a, t}
+		}
+		if a.Share != "" {
+			d.byShare[a.Share] = a
 		}
 	}
 	return d
@@ -82,6 +86,11 @@ func (s *Store) AppByToken(secret string) (*spoor.App, spoor.Token) {
 		return nil, spoor.Token{}
 	}
 	return t.app, t.token
+}
+
+// AppByShare finds the app of a shared overview's token; nil if there is none.
+func (s *Store) AppByShare(token string) *spoor.App {
+	return s.apps.Load().byShare[spoor.HashToken(token)]
 }
 
 // AllApps lists the apps by number. The slice must not be changed.

@@ -21,6 +21,7 @@ type appCommand struct {
 	Set       appSet       `cmd:"" help:"Show or change settings: spoor app set shop geo=country."`
 	Keys      appKeys      `cmd:"" help:"List, add, remove write keys, which senders use."`
 	Tokens    appTokens    `cmd:"" help:"List, add, remove API tokens, which readers use."`
+	Share     appShare     `cmd:"" help:"Make a link that opens the overview of an app, read-only, without a login; or end it."`
 	Export    appExport    `cmd:"" help:"Write all profiles and hits of an app into a directory."`
 	Terminate appTerminate `cmd:"" help:"End an app: it takes no data from now on, and goes with all its data after a while."`
 	Delete    appDelete    `cmd:"" help:"Delete an app with all its data, now."`
@@ -192,6 +193,25 @@ func (c *appTokens) Run() error {
 		fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", t.Name, t.Role, t.Created, orNever(t.Expires))
 	}
 	return w.Flush()
+}
+
+type appShare struct {
+	dataFlag
+	Name string `arg:"" help:"The app."`
+	End  bool   `help:"End the link."`
+}
+
+func (c *appShare) Run() error {
+	cl, path := newClient(c.Data), appPath(c.Name)+"share/"
+	if c.End {
+		return cl.call("DELETE", path, nil, nil)
+	}
+	var link struct{ Path string }
+	if err := cl.call("POST", path, nil, &link); err != nil {
+		return err
+	}
+	fmt.Printf("%s/\nthis path, below the address of the dashboard, opens the overview of app %s to everybody who has it; it is shown only now,\na link that there was has ended, and spoor app share %[2]s --end ends this one\n", link.Path, c.Name)
+	return nil
 }
 
 type appTerminate struct {

@@ -62,7 +62,7 @@ func (c *client) stream(method, path string, body any) (io.ReadCloser, error) {
 	}
 	defer resp.Body.Close()
 	if resp.StatusCode == http.StatusNotFound { // all paths exist, so it is the name in one
-		return nil, fmt.Errorf("there is no such app, key or token; list the apps with: spoor app list --data %s", c.data)
+		return nil, fmt.Errorf("there is no such app, key, token or link; list the apps with: spoor app list --data %s", c.data)
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // what could be read is shown
 	return nil, fmt.Errorf("cannot do that: %s", complaint(text, resp.Status))

@@ -74,7 +74,12 @@ func (c *serveCommand) greet(w io.Writer, st *store.Store, scheme string, public
 		}
 		return
 	}
-	fmt.Fprintf(w, `spoor is ready. Open %[3]s://%[1]s/demo to see the widget, or try, in another shell:
+	fmt.Fprintf(w, `spoor is ready. Open the dashboard, with the token demo, and beside it a page with the widget:
+
+  http://%[2]s/
+  %[3]s://%[1]s/demo
+
+Or try, in another shell:
 
   curl -s %[3]s://%[1]s/hit -H 'X-Forwarded-For: 203.0.113.7' -A 'Mozilla/5.0 (iPhone; CPU iPhone OS 18_5 like Mac OS X) AppleWebKit/605.1.15 (KHTML, like Gecko) Version/18.5 Mobile/15E148 Safari/604.1' -d '{"write_key":"demo","key":"8Uh7Fp9wMj5l","url":"https://shop.example/shoes?utm_source=news"}'
 

@@ -68,13 +68,13 @@ type dataFlag struct {
 type serveCommand struct {
 	Data   string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
 	Listen string `help:"Address of the collector, which only takes data in. [${default}]" default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
-	Admin  string `help:"Address of the read side: REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
+	Admin  string `help:"Address of the read side: dashboard, REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
 	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
 	Demo   bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
 
 	TrustedProxies []network `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
 	PublicAPI      bool      `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
-	App            bool      `help:"Serve the read side behind a login under /app on the collector's address." env:"SPOOR_APP"`
+	App            bool      `help:"Serve the dashboard and its API behind a login under /app on the collector's address, and shared overviews under /share." env:"SPOOR_APP"`
 	PublicURL      string    `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
 	AdminToken     string    `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
 

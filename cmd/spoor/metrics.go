@@ -1,7 +1,10 @@
 package main
 
 import (
+	"cmp"
 	"io"
+	"slices"
+	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
@@ -26,6 +29,7 @@ type metrics struct {
 	sweeper  *retention.Sweeper
 	notifier *retention.Notifier
 	keeper   *certs.Keeper // nil: no TLS
+	queueMax int64         // bytes
 }
 
 func newMetrics() *metrics {
@@ -51,6 +55,27 @@ func (m *metrics) write(w io.Writer) error {
 		}
 	}
 	return nil
+}
+
+// figures reads what the dashboard shows of the process, the most frequent
+// refusal first.
+func (m *metrics) figures() query.Figures {
+	st, in := m.store.Stats(), m.intake.Stats()
+	f := query.Figures{
+		Hits: st.Hits, Groups: st.Groups, Fsync: time.Duration(st.FsyncSeconds * float64(time.Second)),
+		QueueBytes: st.QueueBytes, QueueBytesMax: m.queueMax, QueueRequests: st.QueueRequests,
+		DiskBytes: st.DiskBytes, DiskFreeBytes: st.DiskFreeBytes,
+	}
+	for reason, n := range in.Refusals {
+		if n += in.HitsRefused[reason]; n > 0 {
+			f.Refused += int64(n)
+			f.Refusals = append(f.Refusals, query.Refusal{Reason: string(reason), Count: int64(n), Text: ingest.Advice(reason)})
+		}
+	}
+	slices.SortFunc(f.Refusals, func(a, b query.Refusal) int {
+		return cmp.Or(cmp.Compare(b.Count, a.Count), cmp.Compare(a.Reason, b.Reason))
+	})
+	return f
 }
 
 // Describe sends nothing: the set of reasons is the collector's own.

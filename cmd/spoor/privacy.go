@@ -119,6 +119,9 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 		}
 		w.add("- Token %s: role %s, since %s, %s.", t.Name, t.Role, time.UnixMilli(t.Created).UTC().Format(time.DateOnly), until)
 	}
+	if a.Share != "" {
+		w.add("- Everybody who has the link of the shared overview: statistics without persons, with no text of fewer than five visitors and no properties of events.")
+	}
 	w.add("")
 	w.add("### Recipients")
 	w.add("")

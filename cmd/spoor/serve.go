@@ -95,9 +95,10 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 		return err
 	}
 	figures := newMetrics()
+	figures.queueMax = c.Limits.QueueBytesMax
 	sweeper := retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: c.SweepGrace})
 	reads := query.Options{
-		Now: now, Retention: sweeper, Store: st, Apps: st, Metrics: figures.write, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
+		Now: now, Retention: sweeper, Store: st, Apps: st, Metrics: figures.write, Figures: figures.figures, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
 		PublicURL: c.PublicURL, Version: version(), Log: log, Privacy: c.privacy(now),
 	}
 	if c.AdminToken != "" {
