@@ -6,16 +6,11 @@ export class Trouble extends Error {
   }
 }
 
-// chosen is the app that requests are about, where the session may read several.
-let chosen = '';
-export const chooseApp = (name) => { chosen = name; };
-
 // address gives a path below this page's place its query: an object, or pairs
 // where a name may come more than once.
 export function address(path, query = {}) {
   const pairs = Array.isArray(query) ? query : Object.entries(query);
   const search = new URLSearchParams(pairs.filter(([, v]) => v !== undefined && v !== null && v !== ''));
-  if (chosen) search.append('app', chosen);
   const text = search.toString();
   return text ? `${path}?${text}` : path;
 }

@@ -12,10 +12,10 @@ export function Data() {
   return (
     <>
       <div class="page-head"><h1>Data</h1></div>
-      <Loaded load={load} what="What is kept cannot be shown." skeleton={<div class="cards">{[4, 4].map((n, i) => <section key={i} class="card"><Skeleton rows={n} /></section>)}<section class="card wide"><Skeleton rows={12} /></section></div>}>
+      <Loaded load={load} what="What is kept cannot be shown." skeleton={<div class="cards">{[0, 1].map((i) => <section key={i} class="card short-card"><Skeleton rows={5} /></section>)}<section class="card wide"><Skeleton rows={12} /></section></div>}>
         {(r) => (
           <div class="cards">
-            <section class="card">
+            <section class="card short-card">
               <h2>How long it is kept</h2>
               <dl class="kept">
                 <div><dt>Idle anonymous profiles</dt><dd>{days(r.idle_days)}</dd></div>
@@ -25,7 +25,7 @@ export function Data() {
                 <div><dt>Next sweep</dt><dd>{r.next_sweep ? session.both(r.next_sweep) : '–'}</dd></div>
               </dl>
             </section>
-            <section class="card">
+            <section class="card short-card">
               <h2>Due to go</h2>
               {r.due.length === 0 ? <Empty title="Nothing is due in the next days"><p>Idle anonymous profiles appear here a week before they go.</p></Empty> : (
                 <table>

@@ -42,7 +42,11 @@ const monthLong = utc({ month: 'long', year: 'numeric' });
 
 export const day = known((d) => dayLong.format(new Date(d + 'T00:00Z')));
 export const shortDay = known((d) => dayShort.format(new Date(d + 'T00:00Z')));
-export const span = (from, to) => (from === to ? day(from) : `${shortDay(from)} – ${shortDay(to)}`);
+export function span(from, to) {
+  if (from === to) return day(from);
+  const one = from.slice(0, 4) === to.slice(0, 4) ? shortDay : (d) => `${shortDay(d)} ${d.slice(0, 4)}`;
+  return `${one(from)} – ${one(to)}`;
+}
 
 // point names a point of a series, shortly for an axis.
 export function point(at, interval, axis) {

@@ -1,3 +1,4 @@
+import { useEffect, useRef } from 'preact/hooks';
 import { submit } from './api.js';
 import { link } from './route.js';
 import { pageOf, pagesFor } from './pages.jsx';
@@ -28,9 +29,11 @@ export function ThemeToggle() {
   );
 }
 
-export function Header({ route, session, choose, leave }) {
+export function Header({ route, session, leave }) {
   const pages = pagesFor(session);
   const here = pageOf(route, session).path;
+  const nav = useRef();
+  useEffect(() => nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' }), [here]);
   const logOut = async () => {
     try {
       await submit('logout', {});
@@ -41,11 +44,9 @@ export function Header({ route, session, choose, leave }) {
     <header class="top">
       <div class="bar">
         <a class="brand" href={link('/')} aria-label="spoor, overview"><Mark /></a>
-        {session.apps?.length > 1
-          ? <select aria-label="App" value={session.app} onChange={(e) => choose(e.currentTarget.value)}>{session.apps.map((a) => <option key={a}>{a}</option>)}</select>
-          : <span class="app">{session.app}</span>}
+        <span class="app">{session.app ?? 'Control plane'}</span>
         {pages.length > 1 && (
-          <nav aria-label="Pages">
+          <nav aria-label="Pages" ref={nav}>
             {pages.map((p) => <a key={p.path} href={link(p.path)} aria-current={p.path === here ? 'page' : undefined}>{p.title}</a>)}
           </nav>
         )}

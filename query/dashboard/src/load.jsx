@@ -1,5 +1,6 @@
 // What a page shows while something is read, when that failed, and when there
 // is nothing.
+import { Fragment } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 
 // useLoad runs a reading function again whenever its key changes. What was read
@@ -70,11 +71,11 @@ export function Skeleton({ rows = 1, tall }) {
 // Loaded shows what was read, or else its state.
 export function Loaded({ load, what, skeleton = <Skeleton rows={6} />, children }) {
   if (load.error && !load.data) return <Failed what={what} error={load.error} retry={load.retry} />;
-  if (!load.data) return <>{skeleton}<p class="unseen" role="status">Loading.</p></>;
+  if (!load.data) return <Fragment key="loading">{skeleton}<p class="unseen" role="status">Loading.</p></Fragment>;
   return (
-    <>
+    <Fragment key="loaded">
       {load.error && <Failed what={what} error={load.error} retry={load.retry} />}
       {children(load.data)}
-    </>
+    </Fragment>
   );
 }

@@ -1,6 +1,6 @@
 import { render } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
-import { chooseApp, get, whenSessionEnds } from './api.js';
+import { get, whenSessionEnds } from './api.js';
 import { clock } from './format.js';
 import { Failed } from './load.jsx';
 import { Header } from './header.jsx';
@@ -18,15 +18,13 @@ function App() {
   const [ended, setEnded] = useState(false);
   const had = useRef(false);
 
-  const ask = useCallback(async (app) => {
+  const ask = useCallback(async () => {
     try {
-      chooseApp(app ?? '');
       const answer = await get('api/session/');
-      if (answer.apps && !app && answer.apps.length > 0) chooseApp(answer.app || answer.apps[0]);
       had.current = true;
       setError(null);
       setEnded(false);
-      setSession({ ...answer, app: app || answer.app || answer.apps?.[0] || '', ...clock(answer.timezone ?? 'UTC') });
+      setSession({ ...answer, ...clock(answer.timezone) });
     } catch (e) {
       if (e.status !== 401) setError(e);
     }
@@ -42,22 +40,22 @@ function App() {
 
   useEffect(() => {
     if (!session) return undefined;
-    const timer = setInterval(() => document.hidden || ask(session.apps ? session.app : undefined), refreshMs);
+    const timer = setInterval(() => document.hidden || ask(), refreshMs);
     return () => clearInterval(timer);
-  }, [session?.app]);
+  }, [Boolean(session)]);
 
-  if (session) return <Shell session={session} choose={ask} leave={() => { had.current = false; setSession(null); }} />;
-  if (session === null) return <Login ended={ended} entered={() => ask()} />;
-  return <main class="alone">{error && <Failed what="The dashboard cannot start." error={error} retry={() => ask()} />}</main>;
+  if (session) return <Shell session={session} leave={() => { had.current = false; setSession(null); }} />;
+  if (session === null) return <Login ended={ended} entered={ask} />;
+  return <main class="alone">{error && <Failed what="The dashboard cannot start." error={error} retry={ask} />}</main>;
 }
 
-function Shell({ session, choose, leave }) {
+function Shell({ session, leave }) {
   const route = useRoute();
   const page = pageOf(route, session);
   const main = useRef();
   const seen = useRef(route.path);
   useEffect(() => {
-    document.title = `${page.title} · ${session.app} · spoor`;
+    document.title = [page.title, session.app, 'spoor'].filter(Boolean).join(' · ');
     if (seen.current === route.path) return;
     seen.current = route.path;
     scrollTo(0, 0);
@@ -70,10 +68,10 @@ function Shell({ session, choose, leave }) {
   return (
     <SessionContext.Provider value={session}>
       <a class="skip" href="#main" onClick={skip}>Skip to the content</a>
-      <Header route={route} session={session} choose={choose} leave={leave} />
-      <main id="main" tabIndex={-1} ref={main} key={session.app + route.path}><page.View route={route} /></main>
+      <Header route={route} session={session} leave={leave} />
+      <main id="main" tabIndex={-1} ref={main} key={route.path}><page.View route={route} /></main>
       <footer class="foot">
-        <p>{session.public ? 'A shared, read-only view.' : <>Days begin and end in {session.timezone}.</>} Made with <a href="licences.txt">free software</a>.</p>
+        <p>{session.public && 'A shared, read-only view. '}{session.app && `Days begin and end in ${session.timezone}. `}Made with <a href="licences.txt">free software</a>.</p>
       </footer>
     </SessionContext.Provider>
   );

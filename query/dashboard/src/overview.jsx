@@ -11,6 +11,7 @@ import { TopTable } from './top.jsx';
 import { WorldMap } from './worldmap.jsx';
 
 const everyMs = 10_000; // while today is shown
+const everySharedMs = 60_000; // a link may have many readers
 
 const metrics = [
   { name: 'visitors', label: 'Visitors', write: format.brief, good: 1 },
@@ -32,7 +33,7 @@ export function Overview({ route }) {
   const range = rangeOf(route.query, session.today);
   const filter = route.query.get('filter') ?? '';
   const query = { from: range.from, to: range.to, filter };
-  const every = range.open ? everyMs : 0;
+  const every = range.open ? (session.public ? everySharedMs : everyMs) : 0;
   const figures = useLoad(JSON.stringify(query), (signal) => Promise.all(metrics.map((m) =>
     get('api/stats/', { metric: m.name, interval: range.interval, compare: 'previous', ...query }, signal))), { every });
   const nothing = figures.data && !filter && figures.data.every((s) => !s.total);
@@ -99,7 +100,7 @@ function Tile({ metric, stats, on, choose }) {
 
 function Active() {
   const { public: open } = useSession();
-  const active = useLoad('active', (signal) => get('api/stats/', { metric: 'active' }, signal), { every: 5000 });
+  const active = useLoad('active', (signal) => get('api/stats/', { metric: 'active' }, signal), { every: open ? everySharedMs : 5000 });
   return (
     <div class="tile active">
       <span class="label"><i class="pulse" /> Active now</span>

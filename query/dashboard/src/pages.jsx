@@ -8,7 +8,7 @@ import { People } from './people.jsx';
 import { Profile } from './profile.jsx';
 import { Segment } from './segment.jsx';
 import { Segments } from './segments.jsx';
-import { may } from './session.js';
+import { may, useSession } from './session.js';
 
 const all = [
   { path: '/', title: 'Overview', View: Overview, open: true },
@@ -20,7 +20,10 @@ const all = [
   { path: '/health', title: 'Health', View: Health, role: 'admin' },
 ];
 
-export const pagesFor = (session) => all.filter((p) => (session.public ? p.open : may(session, p.role ?? 'read')));
+// The control plane's secret manages apps, and reads the data of none.
+const forControl = [{ path: '/', title: 'Apps', View: Apps }, all.at(-1)];
+
+export const pagesFor = (session) => (session.app ? all.filter((p) => (session.public ? p.open : may(session, p.role ?? 'read'))) : forControl);
 
 export function pageOf(route, session) {
   const pages = pagesFor(session);
@@ -30,6 +33,21 @@ export function pageOf(route, session) {
   if (found && first === 'people') return { path: '/people', title: 'Profile', View: Profile };
   if (found && first === 'segments') return { path: '/segments', title: 'Segment', View: Segment };
   return { path: '', title: 'Not found', View: NotFound };
+}
+
+function Apps() {
+  const { apps } = useSession();
+  return (
+    <>
+      <h1>Apps</h1>
+      <section class="card">
+        {apps.length === 0
+          ? <Empty title="There is no app yet"><p>Make one:</p><code class="block">spoor app create NAME --timezone Europe/Warsaw</code></Empty>
+          : <ul>{apps.map((a) => <li key={a}>{a}</li>)}</ul>}
+        <p class="hint">This is the control plane's secret: it manages apps and reads the data of none. To see one, log in with a token of it.</p>
+      </section>
+    </>
+  );
 }
 
 function NotFound() {
