@@ -222,7 +222,7 @@ const cases = {
 
   async 'a profile and its timeline'() {
     const app = await App.make();
-    const hits = Array.from({ length: 130 }, (_, i) => ({ key: 'ada0ada0ada0', url: `https://shop.example/page/${i}` }));
+    const hits = Array.from({ length: 130 }, (_, i) => ({ key: 'ada0ada0ada0', url: `https://shop.example/page/${i}`, time: new Date(Date.now() - (131 - i) * 1000).toISOString() }));
     await app.send(...hits);
     await app.send({ key: 'ada0ada0ada0', user_id: 'u-17', type: 'identify', attributes: { email: 'ada@shop.example', first_name: 'Ada', last_name: 'Lovelace', plan: 'pro' } });
     const page = await open();

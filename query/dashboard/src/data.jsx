@@ -27,7 +27,7 @@ export function Data() {
             </section>
             <section class="card short-card">
               <h2>Due to go</h2>
-              {r.due.length === 0 ? <Empty title="Nothing is due in the next days"><p>Idle anonymous profiles appear here a week before they go.</p></Empty> : (
+              {r.due.every((d) => !d.profiles) ? <Empty title="Nothing is due in the next seven days"><p>Idle anonymous profiles appear here a week before they go.</p></Empty> : (
                 <table>
                   <thead><tr><th scope="col">Day</th><th scope="col" class="n">Profiles</th></tr></thead>
                   <tbody>{r.due.map((d) => <tr key={d.day}><th scope="row">{format.day(d.day)}</th><td class="n">{format.count(d.profiles)}</td></tr>)}</tbody>

@@ -69,7 +69,7 @@ function Figures({ figures, range }) {
   return (
     <section class="card figures" aria-label="Figures" aria-busy={figures.loading ? 'true' : undefined}>
       <div class="tiles">
-        {metrics.map((m, i) => <Tile key={m.name} metric={m} stats={figures.data?.[i]} on={m.name === chosen} choose={() => choose(m.name)} />)}
+        {metrics.map((m, i) => <Tile key={m.name} metric={m} stats={figures.data?.[i]} failed={Boolean(figures.error)} on={m.name === chosen} choose={() => choose(m.name)} />)}
         <Active />
       </div>
       {figures.error && <Failed what="The figures cannot be shown." error={figures.error} retry={figures.retry} />}
@@ -86,13 +86,13 @@ function Figures({ figures, range }) {
   );
 }
 
-function Tile({ metric, stats, on, choose }) {
+function Tile({ metric, stats, failed, on, choose }) {
   const change = stats?.previous?.change;
   const way = !change ? '' : Math.sign(change) === metric.good ? ' good' : ' bad';
   return (
     <button type="button" class="tile" aria-pressed={on} onClick={choose}>
       <span class="label">{metric.label}</span>
-      <span class="value" title={stats && metric.write === format.brief ? format.count(stats.total) : undefined}>{stats ? metric.write(stats.total) : <Skeleton />}</span>
+      <span class="value" title={stats && metric.write === format.brief ? format.count(stats.total) : undefined}>{stats ? metric.write(stats.total) : failed ? '–' : <Skeleton />}</span>
       <span class={'change' + way}>{stats ? (change === null || change === undefined ? '–' : format.change(change)) : '\u00a0'}<span class="unseen"> against the period before</span></span>
     </button>
   );
@@ -104,7 +104,7 @@ function Active() {
   return (
     <div class="tile active">
       <span class="label"><i class="pulse" /> Active now</span>
-      <span class="value" aria-live="polite" aria-atomic="true">{active.data ? format.brief(active.data.now) : <Skeleton />}</span>
+      <span class="value" aria-live="polite" aria-atomic="true">{active.data ? format.brief(active.data.now) : active.error ? '–' : <Skeleton />}</span>
       <span class="change">{open ? 'last 5 minutes' : <a href="#/live">Watch live</a>}</span>
     </div>
   );

@@ -95,7 +95,8 @@ function Editor({ segment, saved }) {
       <form class="card segment" onSubmit={save} noValidate>
         <div class="size">
           <span class="label">People in it now</span>
-          <output class="value" aria-live="polite">{size.error ? '–' : size.count === undefined ? '…' : format.count(size.count)}</output>
+          <output class="value" aria-live="polite">{size.error || !ready ? '–' : size.count === undefined ? '…' : format.count(size.count)}</output>
+          {!ready && <p class="hint">Fill in the conditions, and their people are counted.</p>}
           {size.error && <p class="trouble">{size.error.message}</p>}
         </div>
         <fieldset disabled={!mayWrite}>
