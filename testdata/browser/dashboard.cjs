@@ -358,6 +358,9 @@ const cases = {
     await press('Enter');
     await page.getByRole('button', { name: 'Log out' }).waitFor();
     await settled(page);
+    await until('the focus on the content', async () => (await page.evaluate(() => document.activeElement.id)) === 'main');
+    await page.reload();
+    await settled(page);
     await press('Tab');
     await until('the skip link', async () => (await focused()) === 'Skip to the content' || focused());
     await press('Enter');

@@ -38,6 +38,11 @@ function App() {
     ask();
   }, []);
 
+  const enter = useCallback(async () => {
+    await ask();
+    requestAnimationFrame(() => document.getElementById('main')?.focus({ preventScroll: true })); // the form that had the focus is gone
+  }, []);
+
   useEffect(() => {
     if (!session) return undefined;
     const timer = setInterval(() => document.hidden || ask(), refreshMs);
@@ -45,7 +50,7 @@ function App() {
   }, [Boolean(session)]);
 
   if (session) return <Shell session={session} leave={() => { had.current = false; setSession(null); }} />;
-  if (session === null) return <Login ended={ended} entered={ask} />;
+  if (session === null) return <Login ended={ended} entered={enter} />;
   return <main class="alone">{error && <Failed what="The dashboard cannot start." error={error} retry={ask} />}</main>;
 }
 
