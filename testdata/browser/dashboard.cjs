@@ -53,7 +53,7 @@ class App {
   async visitors(n, more = {}) {
     const hits = [];
     for (let i = 0; i < n; i++) {
-      for (const path of ['/', '/pricing']) hits.push({ key: `v${this.name.slice(-5)}${i}`, url: 'https://shop.example' + path, title: 'Shoes', user_agent: i % 3 ? desktop : phone, ip: i % 4 ? warsaw : kolkata, ...more });
+      for (const [at, path] of ['/', '/pricing'].entries()) hits.push({ time: new Date(Date.now() - 2000 + 1000 * at).toISOString(), key: `v${this.name.slice(-5)}${i}`, url: 'https://shop.example' + path, title: 'Shoes', user_agent: i % 3 ? desktop : phone, ip: i % 4 ? warsaw : kolkata, ...more });
     }
     await this.send(...hits);
   }
@@ -120,7 +120,7 @@ const shows = (locator, want) => until(`"${want}"`, async () => {
 
 // full is an app with something on every page, and the fragments of them.
 async function full() {
-  const app = await App.make({ goals: ['Signup=event:signup'] });
+  const app = await App.make({ goals: 'Signup=event:signup' });
   await app.visitors(9);
   await app.send(
     { key: 'ada0ada0ada0', user_id: 'u-17', type: 'identify', attributes: { email: 'ada@shop.example', first_name: 'Ada', last_name: 'Lovelace', plan: 'pro' } },

@@ -95,7 +95,7 @@ async function main() {
       });
     });
     const admin = { Authorization: 'Token overview-of-a-demo' };
-    await send(reads, '/api/admin/apps/demo/', 'PATCH', admin, { settings: { window_days: 30, mode: 'exempt', goals: ['Order=event:order', 'Newsletter=event:newsletter signup', 'Saw the sale=path:/sale'] } });
+    await send(reads, '/api/admin/apps/demo/', 'PATCH', admin, { settings: { window_days: 30, mode: 'exempt', goals: 'Order=event:order,Newsletter=event:newsletter signup,Saw the sale=path:/sale' } });
     const hits = month(now);
     for (let i = 0; i < hits.length; i += batchMax) {
       const { results } = await send(collector, '/hit', 'POST', { 'X-Write-Key': 'demo' }, { batch: hits.slice(i, i + batchMax) });

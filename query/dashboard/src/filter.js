@@ -25,6 +25,8 @@ export function valueText(dimension, value) {
   switch (dimension) {
     case 'country': return country(value);
     case 'language': return language(value);
+    case 'channel':
+    case 'device': return value[0].toUpperCase() + value.slice(1);
     default: return value;
   }
 }

@@ -69,7 +69,8 @@ export function clock(timeZone) {
     const date = new Date(text ?? NaN);
     return Number.isNaN(date.getTime()) ? none : format.format(date);
   };
-  return { time: moment(time), both: moment(both), day: moment(days) };
+  const hours = new Intl.DateTimeFormat('sv-SE', { timeZone, year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', hourCycle: 'h23' }); // 2026-11-22 14
+  return { time: moment(time), both: moment(both), day: moment(days), hour: () => hours.format(new Date()).replace(' ', 'T') };
 }
 
 // names are what codes stand for; what is no code stays as it is.

@@ -33,7 +33,7 @@ export function Health() {
                 {h.refusals.length === 0 ? <Empty title="Nothing was refused since the start" /> : (
                   <table>
                     <thead><tr><th scope="col">Reason</th><th scope="col" class="n">Times</th><th scope="col">What to do</th></tr></thead>
-                    <tbody>{h.refusals.toSorted((a, b) => b.count - a.count).map((r) => <tr key={r.reason}><th scope="row"><code>{r.reason}</code></th><td class="n">{format.count(r.count)}</td><td>{r.text}</td></tr>)}</tbody>
+                    <tbody>{h.refusals.toSorted((a, b) => b.count - a.count).map((r) => <tr key={r.reason}><th scope="row"><code>{r.reason}</code></th><td class="n">{format.count(r.count)}</td><td class="advice">{r.text}</td></tr>)}</tbody>
                   </table>
                 )}
                 <p class="hint">Version {h.version}, running since {session.both(h.started)}. Figures are of all apps of this process.</p>

@@ -35,24 +35,31 @@ function Retention() {
       <p class="hint">Of the visitors who were new in a week, the part that was there again so many weeks later.</p>
       <div class="reserve cohorts">
         <Loaded load={load} what="The cohorts cannot be shown." skeleton={<Skeleton rows={weeks} />}>
-          {({ weeks: rows }) => (rows.every((w) => !w.size) ? <Empty title="Nobody new in these weeks"><p>Cohorts fill as new visitors come.</p></Empty> : (
-            <div class="scroll" tabIndex={0} role="region" aria-label="Cohorts by week">
-              <table class="heat">
-                <thead><tr><th scope="col">New in the week of</th><th scope="col" class="n">Visitors</th>{Array.from({ length: Math.max(0, ...rows.map((w) => w.kept.length)) }, (_, i) => <th key={i} scope="col" class="n">{i === 0 ? 'Week 0' : '+' + i}</th>)}</tr></thead>
-                <tbody>
-                  {rows.map((w) => (
-                    <tr key={w.week}>
-                      <th scope="row">{format.shortDay(w.week)}</th><td class="n">{format.count(w.size)}</td>
-                      {w.kept.map((n, i) => <Cell key={i} n={n} of={w.size} />)}
-                    </tr>
-                  ))}
-                </tbody>
-              </table>
-            </div>
-          ))}
+          {({ weeks: list }) => <Cohorts list={list} />}
         </Loaded>
       </div>
     </section>
+  );
+}
+
+function Cohorts({ list }) {
+  const first = list.findIndex((w) => w.size > 0);
+  if (first < 0) return <Empty title="Nobody new in these weeks"><p>Cohorts fill as new visitors come.</p></Empty>;
+  const rows = list.slice(first);
+  return (
+    <div class="scroll" tabIndex={0} role="region" aria-label="Cohorts by week">
+      <table class="heat">
+        <thead><tr><th scope="col">New in the week of</th><th scope="col" class="n">Visitors</th>{rows[0].kept.map((_, i) => <th key={i} scope="col" class="n">{i === 0 ? 'Week 0' : '+' + i}</th>)}</tr></thead>
+        <tbody>
+          {rows.map((w) => (
+            <tr key={w.week}>
+              <th scope="row">{format.shortDay(w.week)}</th><td class="n">{format.count(w.size)}</td>
+              {w.kept.map((n, i) => <Cell key={i} n={n} of={w.size} />)}
+            </tr>
+          ))}
+        </tbody>
+      </table>
+    </div>
   );
 }
 

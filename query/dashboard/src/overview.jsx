@@ -61,10 +61,13 @@ export function Overview({ route }) {
 }
 
 function Figures({ figures, range }) {
+  const session = useSession();
   const [chosen, choose] = useState('visitors');
   const at = metrics.findIndex((m) => m.name === chosen);
   const metric = metrics[at];
   const stats = figures.data?.[at];
+  const now = session.hour();
+  const points = stats?.points.map((p) => (stats.interval === 'hour' && now.startsWith(session.today) && p.at.slice(0, 13) > now ? { ...p, value: null } : p)); // hours to come are not empty ones
   const before = stats?.previous && format.span(stats.previous.from, stats.previous.to);
   return (
     <section class="card figures" aria-label="Figures" aria-busy={figures.loading ? 'true' : undefined}>
@@ -75,7 +78,7 @@ function Figures({ figures, range }) {
       {figures.error && <Failed what="The figures cannot be shown." error={figures.error} retry={figures.retry} />}
       <div class="chart">
         {stats
-          ? <Series label={metric.label} interval={stats.interval ?? range.interval} points={stats.points} previous={stats.previous?.points} format={metric.write} tick={metric.tick ?? format.tick}
+          ? <Series label={metric.label} interval={stats.interval ?? range.interval} points={points} previous={stats.previous?.points} format={metric.write} tick={metric.tick ?? format.tick}
               summary={`${metric.label} from ${format.day(stats.from)} to ${format.day(stats.to)}: ${metric.write(stats.total)} in all.`} />
           : !figures.error && <Skeleton tall />}
       </div>

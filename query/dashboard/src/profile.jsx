@@ -105,8 +105,8 @@ function Kept({ path, person: p }) {
             {p.held_until && <div><dt>Legal hold</dt><dd>{lasts(p.held_until)}</dd></div>}
             <div><dt>Last active</dt><dd>{format.day(r.last_active)}</dd></div>
             {r.due && <div><dt>To be removed</dt><dd>{format.day(r.due)}</dd></div>}
-            {r.due_because && <div><dt>Because</dt><dd>{r.due_because}</dd></div>}
-            {r.kept_because?.length > 0 && <div><dt>Kept because</dt><dd>{r.kept_because.join('; ')}</dd></div>}
+            {r.due_because && <div><dt>Because</dt><dd class="advice">{r.due_because}</dd></div>}
+            {r.kept_because?.length > 0 && <div><dt>Kept because</dt><dd class="advice">{r.kept_because.join('; ')}</dd></div>}
           </dl>
         )}
       </Loaded>

@@ -26,7 +26,7 @@ function optionsOf({ previous, write, height, width, label, nameOf, lone, bars }
     scales: { x: { time: false, range: (_, min, max) => (bars ? [min - 0.6, max + 0.6] : min === max ? [min - 1, max + 1] : [min, max]) }, y: { range: (_, min, max) => [0, max > 0 ? max * 1.08 : 1] } },
     axes: [
       { ...axis, size: 30, grid: { show: false }, incrs: [1, 2, 3, 4, 6, 7, 14, 28, 30, 60, 90], space: 64, values: (_, at) => at.map(nameOf) },
-      { ...axis, grid: { stroke: c.grid, width: 1 }, size: (_, values) => 16 + 7 * Math.max(3, ...(values ?? []).map((v) => v.length)), space: height < 200 ? 30 : 44, ...(write === format.tick && { incrs: wholes }), values: (_, at) => at.map(write) },
+      { ...axis, grid: { stroke: c.grid, width: 1 }, size: (_, values) => 16 + 7 * Math.max(3, ...(values ?? []).map((v) => v.length)), space: height < 200 ? 30 : 44, ...((write === format.tick || write === format.bytes) && { incrs: wholes }), values: (_, at) => at.map(write) },
     ],
     series: [
       {},

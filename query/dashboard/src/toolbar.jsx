@@ -53,7 +53,10 @@ export function Chips({ route }) {
   );
 }
 
-export function addFilter(route, dimension, value) {
+// addFilter narrows the route to a value of a table. Where visits began or
+// ended is no property of a hit: of that table it is the page.
+export function addFilter(route, table, value) {
+  const dimension = table === 'entry' || table === 'exit' ? 'path' : table;
   const list = parseFilter(route.query.get('filter')).filter((f) => f.dimension !== dimension || f.not);
   go(route.path, withQuery(route.query, { filter: writeFilter([...list, { dimension, value, not: false }]) }));
 }
