@@ -1,4 +1,4 @@
-// Takes the README's picture of the dashboard: a demo with four weeks of a shop
+// Takes the README's picture of the dashboard: a demo with two months of a shop
 // that does not exist, light theme, 1280 pixels wide.
 //
 //	make build && node testdata/browser/overview.cjs bin/spoor query/dashboard/overview.png
@@ -10,15 +10,18 @@ const { join } = require('node:path');
 const { chromium } = require('playwright-core');
 
 const [program, picture] = process.argv.slice(2);
-const days = 28;
+const days = 63;
+const weekDays = 7; // as late as a hit may be
 const dayMs = 86_400_000;
 const batchMax = 500;
 
 // random gives the same shop each time.
 let seed = 7;
 const random = () => {
-  seed = (seed * 1103515245 + 12345) % 2147483648;
-  return seed / 2147483648;
+  seed = (seed + 0x6d2b79f5) | 0; // mulberry32
+  let t = Math.imul(seed ^ (seed >>> 15), seed | 1);
+  t ^= t + Math.imul(t ^ (t >>> 7), t | 61);
+  return ((t ^ (t >>> 14)) >>> 0) / 2 ** 32;
 };
 const pick = (weighted) => {
   let at = random() * weighted.reduce((sum, [, weight]) => sum + weight, 0);
@@ -58,19 +61,20 @@ function visit(start, key, hits) {
   if (pages > 1) event('newsletter signup', 0.05);
 }
 
-function month(now) {
+// hitsUntil are all hits of the shop, in order of time.
+function hitsUntil(now) {
   const hits = [];
   for (let back = days - 1; back >= 0; back--) {
     const day = Math.floor(now / dayMs) * dayMs - back * dayMs;
-    const visits = 240 * weekdays[new Date(day).getUTCDay()] * (1 + (days - back) / 70) * (0.92 + 0.16 * random());
+    const visits = 240 * weekdays[new Date(day).getUTCDay()] * (1 + (days - back) / 120) * (0.92 + 0.16 * random());
     for (let i = 0; i < visits; i++) {
       const start = day + pick(hours) * 3_600_000 + Math.floor(random() * 3_600_000);
-      const visitor = Math.floor(random() ** 2 * 2600);
+      const visitor = Math.floor(random() ** 1.5 * 12_000);
       if (start < now - 600_000) visit(start, 'shop' + String(visitor).padStart(8, '0'), hits);
     }
   }
   for (let i = 0; i < 14; i++) visit(now - 100_000 - random() * 100_000, 'shopnow0' + String(i).padStart(4, '0'), hits);
-  return hits.filter((h) => h.time < now).map((h) => ({ ...h, time: new Date(h.time).toISOString() }));
+  return hits.filter((h) => h.time < now).sort((a, b) => a.time - b.time);
 }
 
 async function send(base, path, method, headers, body) {
@@ -79,41 +83,64 @@ async function send(base, path, method, headers, body) {
   return reply.json();
 }
 
-async function main() {
-  const data = mkdtempSync(join(tmpdir(), 'spoor-overview-'));
-  // Late in the day, so that the last point is a whole one.
-  const now = Date.UTC(2026, 10, 20, 21, 40);
+// serve runs the program with its clock at an instant, while use does something.
+async function serve(data, now, use) {
   const server = spawn(program, ['serve', '--demo', '--data', data, '--listen', '127.0.0.1:0', '--admin', '127.0.0.1:0', '--clock', new Date(now).toISOString()], { env: { ...process.env, SPOOR_ADMIN_TOKEN: 'overview-of-a-demo' }, stdio: ['ignore', 'ignore', 'pipe'] });
+  const ended = new Promise((done) => server.on('exit', done));
   try {
     let log = '';
-    const [, collector, reads] = await new Promise((done, fail) => {
-      server.on('exit', () => fail(new Error('the server ended: ' + log)));
+    const [collector, reads] = await new Promise((done, fail) => {
+      ended.then(() => fail(new Error('the server ended: ' + log)));
       server.stderr.on('data', (text) => {
         log += text;
         const m = /msg=serving collector=(\S+) read_side=(\S+)/.exec(log);
-        if (m) done([m[0], 'http://' + m[1], 'http://' + m[2]]);
+        if (m) done(['http://' + m[1], 'http://' + m[2]]);
       });
     });
-    const admin = { Authorization: 'Token overview-of-a-demo' };
-    await send(reads, '/api/admin/apps/demo/', 'PATCH', admin, { settings: { window_days: 30, mode: 'exempt', goals: 'Order=event:order,Newsletter=event:newsletter signup,Saw the sale=path:/sale' } });
-    const hits = month(now);
-    for (let i = 0; i < hits.length; i += batchMax) {
-      const { results } = await send(collector, '/hit', 'POST', { 'X-Write-Key': 'demo' }, { batch: hits.slice(i, i + batchMax) });
-      const refused = results.find((r) => r.status !== 'stored');
-      if (refused) throw new Error('a hit was not stored: ' + JSON.stringify(refused));
-    }
-    const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--headless=new', '--hide-scrollbars'] });
-    const page = await browser.newPage({ viewport: { width: 1280, height: 1420 }, colorScheme: 'light', reducedMotion: 'reduce' });
-    const day = (back) => new Date(now - back * dayMs).toISOString().slice(0, 10);
-    await page.goto(`${reads}/#/?from=${day(13)}&to=${day(0)}`);
-    await page.getByLabel('Token').fill('demo');
-    await page.getByRole('button', { name: 'Log in' }).click();
-    await page.locator('.land.s5').waitFor();
-    await page.waitForFunction(() => !document.querySelector('.skeleton'));
-    await page.screenshot({ path: picture });
-    await browser.close();
+    await use(collector, reads);
   } finally {
     server.kill();
+    await ended;
+  }
+}
+
+async function fill(collector, hits) {
+  for (let i = 0; i < hits.length; i += batchMax) {
+    const batch = hits.slice(i, i + batchMax).map((h) => ({ ...h, time: new Date(h.time).toISOString() }));
+    const { results } = await send(collector, '/hit', 'POST', { 'X-Write-Key': 'demo' }, { batch });
+    const refused = results.find((r) => r.status !== 'stored');
+    if (refused) throw new Error('a hit was not stored: ' + JSON.stringify(refused));
+  }
+}
+
+async function take(reads) {
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--headless=new', '--hide-scrollbars'] });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 1510 }, colorScheme: 'light', reducedMotion: 'reduce' });
+  await page.goto(reads);
+  await page.getByLabel('Token').fill('demo');
+  await page.getByRole('button', { name: 'Log in' }).click();
+  await page.locator('.land.s5').waitFor();
+  await page.waitForFunction(() => !document.querySelector('.skeleton'));
+  await page.screenshot({ path: picture });
+  await browser.close();
+}
+
+async function main() {
+  const data = mkdtempSync(join(tmpdir(), 'spoor-overview-'));
+  const end = Date.UTC(2026, 10, 20, 21, 40); // late, so that the last day is nearly a whole one
+  const hits = hitsUntil(end);
+  try {
+    for (let from = end - days * dayMs; from < end; from += weekDays * dayMs) {
+      const until = from + weekDays * dayMs;
+      await serve(data, until, async (collector, reads) => {
+        if (hits[0].time >= from && hits[0].time < until) {
+          await send(reads, '/api/admin/apps/demo/', 'PATCH', { Authorization: 'Token overview-of-a-demo' }, { settings: { mode: 'exempt', hits_days: 700, goals: 'Order=event:order,Newsletter=event:newsletter signup' } });
+        }
+        await fill(collector, hits.filter((h) => h.time >= from && h.time < until));
+        if (until >= end) await take(reads);
+      });
+    }
+  } finally {
     rmSync(data, { recursive: true, force: true });
   }
 }

@@ -31,7 +31,7 @@ const tables = {
 export function Overview({ route }) {
   const session = useSession();
   const range = rangeOf(route.query, session.today);
-  const filter = route.query.get('filter') ?? '';
+  const filter = session.public ? '' : route.query.get('filter') ?? ''; // who has only a link filters nothing
   const query = { from: range.from, to: range.to, filter };
   const every = range.open ? (session.public ? everySharedMs : everyMs) : 0;
   const figures = useLoad(JSON.stringify(query), (signal) => Promise.all(metrics.map((m) =>
@@ -44,7 +44,7 @@ export function Overview({ route }) {
         <h1>Overview</h1>
         <RangePicker route={route} today={session.today} />
       </div>
-      <Chips route={route} />
+      {!session.public && <Chips route={route} />}
       <Figures figures={figures} range={range} />
       {nothing ? <Nothing route={route} /> : (
         <div class="cards">
@@ -91,7 +91,7 @@ function Figures({ figures, range }) {
 
 function Tile({ metric, stats, failed, on, choose }) {
   const change = stats?.previous?.change;
-  const way = !change ? '' : Math.sign(change) === metric.good ? ' good' : ' bad';
+  const way = !change || Math.abs(change) < 0.005 ? '' : Math.sign(change) === metric.good ? ' good' : ' bad';
   return (
     <button type="button" class="tile" aria-pressed={on} onClick={choose}>
       <span class="label">{metric.label}</span>

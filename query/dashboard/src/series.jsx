@@ -19,7 +19,7 @@ function optionsOf({ previous, write, height, width, label, nameOf, lone, bars }
   const axis = { stroke: c.text, font: '12px system-ui, sans-serif', ticks: { show: false } };
   return {
     width, height,
-    padding: [12, 20, 0, 0],
+    padding: [12, 24, 0, 0],
     legend: { show: false },
     cursor: { y: false, drag: { x: false, y: false, setScale: false }, points: { size: 8 } },
     hooks: { setCursor: [(u) => hover(u.cursor.idx === null || u.cursor.idx === undefined ? null : { index: u.cursor.idx, left: u.cursor.left })] },

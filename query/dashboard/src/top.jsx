@@ -3,6 +3,7 @@ import { get } from './api.js';
 import { dimensions, valueText } from './filter.js';
 import * as format from './format.js';
 import { Loaded, Skeleton, useLoad } from './load.jsx';
+import { useSession } from './session.js';
 import { addFilter } from './toolbar.jsx';
 import { Tabs } from './tabs.jsx';
 
@@ -41,6 +42,7 @@ export function TopTable({ title, tabs, query, route, every, plain }) {
 }
 
 function Rows({ top, dimension, route }) {
+  const { public: open } = useSession();
   if (top.rows.length === 0 && !top.other?.visitors) return <p class="none muted">Nothing in these days.</p>;
   const most = Math.max(1, ...top.rows.map((r) => r.visitors));
   return (
@@ -51,7 +53,9 @@ function Rows({ top, dimension, route }) {
           <tr key={r.value}>
             <td class="text">
               <span class="share" style={{ width: `${(100 * r.visitors) / most}%` }} />
-              <button type="button" title={`Show only ${valueText(dimension, r.value)}`} onClick={() => addFilter(route, dimension, r.value)}>{valueText(dimension, r.value)}</button>
+              {open
+                ? <span>{valueText(dimension, r.value)}</span>
+                : <button type="button" title={`Show only ${valueText(dimension, r.value)}`} onClick={() => addFilter(route, dimension, r.value)}>{valueText(dimension, r.value)}</button>}
             </td>
             <td class="n">{format.count(r.visitors)}</td>
             <td class="n second">{format.count(r.count)}</td>

@@ -1,6 +1,7 @@
 import { useMemo } from 'preact/hooks';
 import * as format from './format.js';
 import { Failed, useLoad } from './load.jsx';
+import { useSession } from './session.js';
 import { addFilter } from './toolbar.jsx';
 
 const shades = 5;
@@ -21,6 +22,7 @@ const readWorld = async () => {
 
 // WorldMap shades countries by visitors; the table beside it has the figures.
 export function WorldMap({ rows, error, route }) {
+  const { public: open } = useSession();
   const map = useLoad('world', readWorld);
   const visitors = useMemo(() => new Map((rows ?? []).map((r) => [r.value, r.visitors])), [rows]);
   const most = Math.max(1, ...visitors.values());
@@ -34,7 +36,7 @@ export function WorldMap({ rows, error, route }) {
       {(map.error || error) && !map.data && <Failed what="The map cannot be shown." error={map.error ?? error} retry={map.retry} />}
       <svg viewBox={map.data ? `0 0 ${map.data.width} ${map.data.height}` : '0 0 1600 752'} role="img" aria-label={first ? `Visitors by country: ${first}.` : 'A map of visitors by country; nobody yet.'}>
         {map.data?.lands.map((land, i) => (
-          <path key={land.code ?? i} d={land.path} class={`land s${shade(land.code)}`} onClick={visitors.has(land.code) ? () => addFilter(route, 'country', land.code) : undefined}>
+          <path key={land.code ?? i} d={land.path} class={`land s${shade(land.code)}${open ? '' : ' pick'}`} onClick={visitors.has(land.code) && !open ? () => addFilter(route, 'country', land.code) : undefined}>
             {land.code && <title>{`${format.country(land.code)}: ${format.count(visitors.get(land.code) ?? 0)}`}</title>}
           </path>
         ))}
