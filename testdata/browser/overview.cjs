@@ -4,16 +4,18 @@
 //	make build && node testdata/browser/overview.cjs bin/spoor query/dashboard/overview.png
 'use strict';
 const { spawn } = require('node:child_process');
-const { mkdtempSync, rmSync } = require('node:fs');
+const { mkdtempSync, rmSync, writeFileSync } = require('node:fs');
 const { tmpdir } = require('node:os');
 const { join } = require('node:path');
 const { chromium } = require('playwright-core');
+const UPNG = require('upng-js');
 
 const [program, picture] = process.argv.slice(2);
 const days = 63;
 const weekDays = 7; // as late as a hit may be
 const dayMs = 86_400_000;
 const batchMax = 500;
+const coloursMax = 256; // of the picture, for its size
 
 // random gives the same shop each time.
 let seed = 7;
@@ -53,7 +55,10 @@ function visit(start, key, hits) {
   const pages = random() < 0.42 ? 1 : 2 + Math.floor(random() * 5);
   for (let i = 0; i < pages; i++) {
     const campaign = i === 0 && source.startsWith('?');
-    hits.push({ ...common, time: at, url: 'https://shop.example' + pick(paths) + (campaign ? source : ''), ...(i === 0 && source.startsWith('http') ? { referrer: source } : {}) });
+    const url = 'https://shop.example' + pick(paths) + (campaign ? source : '');
+    const referrer = i > 0 ? common.referrer : source.startsWith('http') ? source : undefined;
+    hits.push({ ...common, time: at, url, referrer });
+    common.referrer = url;
     at += 8_000 + random() * 90_000;
   }
   const event = (name, chance) => random() < chance && hits.push({ ...common, time: (at += 4_000), type: 'event', name, url: 'https://shop.example/cart' });
@@ -114,14 +119,15 @@ async function fill(collector, hits) {
 }
 
 async function take(reads) {
-  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--headless=new', '--hide-scrollbars'] });
-  const page = await browser.newPage({ viewport: { width: 1280, height: 1510 }, colorScheme: 'light', reducedMotion: 'reduce' });
+  const browser = await chromium.launch({ executablePath: process.env.CHROMIUM || '/usr/bin/chromium', args: ['--no-sandbox', '--headless=new', '--hide-scrollbars', '--disable-lcd-text'] });
+  const page = await browser.newPage({ viewport: { width: 1280, height: 1545 }, colorScheme: 'light', reducedMotion: 'reduce' });
   await page.goto(reads);
   await page.getByLabel('Token').fill('demo');
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.locator('.land.s5').waitFor();
   await page.waitForFunction(() => !document.querySelector('.skeleton'));
-  await page.screenshot({ path: picture });
+  const taken = UPNG.decode(await page.screenshot());
+  writeFileSync(picture, Buffer.from(UPNG.encode(UPNG.toRGBA8(taken), taken.width, taken.height, coloursMax)));
   await browser.close();
 }
 

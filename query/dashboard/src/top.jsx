@@ -13,6 +13,9 @@ const rowsMax = 100;
 // what a row's count counts
 const counted = { path: 'Views', title: 'Views', screen: 'Views', entry: 'Entries', exit: 'Exits', event: 'Times', outbound: 'Clicks', download: 'Times' };
 
+// By these visits come; what no visit came by, such as the site's own pages, is no source.
+const sources = ['channel', 'referrer'];
+
 // TopTable shows the most frequent texts of the dimension whose tab is chosen.
 // Plain: it stands within a card of somebody else.
 export function TopTable({ title, tabs, query, route, every, plain }) {
@@ -43,13 +46,14 @@ export function TopTable({ title, tabs, query, route, every, plain }) {
 
 function Rows({ top, dimension, route }) {
   const { public: open } = useSession();
-  if (top.rows.length === 0 && !top.other?.visitors) return <p class="none muted">Nothing in these days.</p>;
-  const most = Math.max(1, ...top.rows.map((r) => r.visitors));
+  const rows = top.rows.filter((r) => r.count > 0 || !sources.includes(dimension));
+  if (rows.length === 0 && !top.other?.visitors) return <p class="none muted">Nothing in these days.</p>;
+  const most = Math.max(1, ...rows.map((r) => r.visitors));
   return (
     <table class="top-rows">
       <thead><tr><th scope="col">{dimensions[dimension]}</th><th scope="col" class="n">Visitors</th><th scope="col" class="n second">{counted[dimension] ?? 'Visits'}</th></tr></thead>
       <tbody>
-        {top.rows.map((r) => (
+        {rows.map((r) => (
           <tr key={r.value}>
             <td class="text">
               <span class="share" style={{ width: `${(100 * r.visitors) / most}%` }} />
