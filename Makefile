@@ -5,7 +5,7 @@ GO_MIN        := 26
 FASTHTTP      := v1.74.0
 PEBBLE        := v2.1.7
 FUZZTIME      ?= 3s
-CLIENTS       := testdata/clients testdata/browser
+CLIENTS       := testdata/clients testdata/browser query/dashboard
 
 # The Go that is installed is the one that is used: no toolchain is fetched.
 export GOTOOLCHAIN := local

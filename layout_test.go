@@ -30,6 +30,8 @@ var mayImport = map[string][]string{
 
 	"ingest/widget":       {},
 	"ingest/widget/build": {},
+
+	"query/dashboard/build": {},
 }
 
 // homes says where each heavy dependency lives. Tests may import what they
@@ -43,7 +45,7 @@ var homes = []struct {
 	{"github.com/oschwald/maxminddb-golang", []string{"enrich"}},
 	{"github.com/oschwald/geoip2-golang", []string{"enrich"}},
 	{"github.com/mssola/useragent", []string{"enrich"}},
-	{"github.com/evanw/esbuild", []string{"ingest/widget/build"}},
+	{"github.com/evanw/esbuild", []string{"ingest/widget/build", "query/dashboard/build"}},
 	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
 	{"github.com/segmentio/kafka-go", nil},
 	{"github.com/twmb/franz-go", nil},

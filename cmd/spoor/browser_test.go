@@ -20,7 +20,7 @@ func needBrowser(t *testing.T) {
 	t.Helper()
 	_, noNode := exec.LookPath("node")
 	_, noBrowser := exec.LookPath("chromium")
-	_, noModules := os.Stat(filepath.Join(browserFolder, "node_modules", "playwright-core"))
+	_, noModules := os.Stat(filepath.Join(browserFolder, "node_modules", "axe-core")) // the newest of them
 	if noNode == nil && noBrowser == nil && noModules == nil {
 		return
 	}
@@ -37,10 +37,25 @@ func needBrowser(t *testing.T) {
 // Method: testdata/browser/run.cjs drives Chromium on pages of its own against
 // the running program; each of its cases is one line of its output.
 func TestBrowser(t *testing.T) {
+	runBrowser(t, "run.cjs", "cases.cjs")
+}
+
+// Goal: the dashboard shows what is stored, as it comes, to people with a
+// mouse, a keyboard alone, a phone or a dark screen, and asks nobody else.
+// Method: testdata/browser/dashboard.cjs drives Chromium against the running
+// program; axe-core looks at every page in both themes.
+func TestDashboard(t *testing.T) {
+	runBrowser(t, "dashboard.cjs", "dashboard.cjs")
+}
+
+// runBrowser runs a script against a demo. Each case whose name stands in the
+// file cases must pass.
+func runBrowser(t *testing.T, script, cases string) {
+	t.Helper()
 	needBrowser(t)
 	t.Setenv("SPOOR_ADMIN_TOKEN", "controlplanesecret")
 	s := demo(t)
-	cmd := exec.Command("node", "run.cjs", s.collector, s.reads)
+	cmd := exec.Command("node", script, s.collector, s.reads)
 	cmd.Dir = browserFolder
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -65,15 +80,15 @@ func TestBrowser(t *testing.T) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the browser suite: %v", err)
 	}
-	if cases := browserCases(t); passed != cases && !t.Failed() {
-		t.Errorf("%d cases passed of %d", passed, cases)
+	if n := browserCases(t, cases); passed != n && !t.Failed() {
+		t.Errorf("%d cases passed of %d", passed, n)
 	}
 }
 
 // browserCases counts the cases by their names at the margin of the file.
-func browserCases(t *testing.T) (n int) {
+func browserCases(t *testing.T, file string) (n int) {
 	t.Helper()
-	text, err := os.ReadFile(filepath.Join(browserFolder, "cases.cjs"))
+	text, err := os.ReadFile(filepath.Join(browserFolder, file))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,0 +1,81 @@
+// What a page shows while something is read, when that failed, and when there
+// is nothing.
+import { Fragment } from 'preact';
+import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
+
+// useLoad runs a reading function again whenever its key changes. What was read
+// before stays until the new is there. With every it repeats after so many
+// milliseconds, while the page is seen, and less often where that takes long.
+export function useLoad(key, read, { every = 0, enabled = true } = {}) {
+  const [state, set] = useState({ loading: true });
+  const [turn, again] = useState(0);
+  const reading = useRef(read);
+  reading.current = read;
+  useEffect(() => {
+    if (!enabled) return;
+    const abort = new AbortController();
+    let timer;
+    const run = async () => {
+      const began = performance.now();
+      try {
+        const data = await reading.current(abort.signal);
+        if (!abort.signal.aborted) set({ data, key });
+      } catch (error) {
+        if (abort.signal.aborted) return;
+        set((old) => ({ data: old.data, key: old.key, error }));
+      }
+      if (every && !abort.signal.aborted) timer = setTimeout(next, Math.max(every, 20 * (performance.now() - began)));
+    };
+    const next = () => {
+      if (!document.hidden) return run();
+      document.addEventListener('visibilitychange', next, { once: true });
+    };
+    set((old) => ({ ...old, loading: true }));
+    run();
+    return () => {
+      abort.abort();
+      clearTimeout(timer);
+      document.removeEventListener('visibilitychange', next);
+    };
+  }, [key, turn, every, enabled]);
+  const retry = useCallback(() => again((n) => n + 1), []);
+  return { ...state, retry };
+}
+
+export function Failed({ what, error, retry }) {
+  return (
+    <div class="failed" role="alert">
+      <p><strong>{what}</strong> {error.message}</p>
+      {retry && <button type="button" onClick={retry}>Try again</button>}
+    </div>
+  );
+}
+
+export function Empty({ title, children }) {
+  return (
+    <div class="empty">
+      <p class="empty-title">{title}</p>
+      {children}
+    </div>
+  );
+}
+
+export function Skeleton({ rows = 1, tall }) {
+  return (
+    <div class={'skeleton' + (tall ? ' tall' : '')} aria-hidden="true">
+      {Array.from({ length: rows }, (_, i) => <span key={i} />)}
+    </div>
+  );
+}
+
+// Loaded shows what was read, or else its state.
+export function Loaded({ load, what, skeleton = <Skeleton rows={6} />, children }) {
+  if (load.error && !load.data) return <Failed what={what} error={load.error} retry={load.retry} />;
+  if (!load.data) return <Fragment key="loading">{skeleton}<p class="unseen" role="status">Loading.</p></Fragment>;
+  return (
+    <Fragment key="loaded">
+      {load.error && <Failed what={what} error={load.error} retry={load.retry} />}
+      {children(load.data)}
+    </Fragment>
+  );
+}
