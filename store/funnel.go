@@ -88,8 +88,7 @@ func (r *reading) candidates(steps []condition, days []*oneDay) (sure, read *roa
 	if err != nil {
 		return nil, nil, err
 	}
-	second.Or(more)
-	read = roaring.And(first, second)
+	read = roaring.And(first, roaring.Or(second, more))
 	read.Or(roaring.AndNot(perhaps, first))
 	sure = roaring.And(first, live)
 	sure.AndNot(read)
@@ -99,19 +98,19 @@ func (r *reading) candidates(steps []condition, days []*oneDay) (sure, read *roa
 // took is the persons who took a step, and those who may have: of the rows in
 // which rare texts are folded.
 func (r *reading) took(c condition, days []*oneDay) (who, perhaps *roaring.Bitmap, err error) {
-	who, perhaps = roaring.New(), roaring.New()
+	var sure, rare sets
 	for _, d := range days {
-		err := d.matching(c, true, func(_ string, row *counts) { also(who, row.who.add) })
+		err := d.matching(c, true, func(row *counts) { sure = sure.with(row.who.add) })
 		if err != nil {
 			return nil, nil, err
 		}
-		other, err := d.row(c.dim, spoor.OtherText)
+		other, err := d.whoOf(c.dim, spoor.OtherText)
 		if err != nil {
 			return nil, nil, err
 		}
-		also(perhaps, other.who.add)
+		rare = rare.with(other)
 	}
-	return r.persons.of(who), r.persons.of(perhaps), nil
+	return r.persons.of(sure.union()), r.persons.of(rare.union()), nil
 }
 
 // funnel is how far people came.

@@ -16,28 +16,28 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 		if err != nil {
 			return err
 		}
-		var visitors *roaring.Bitmap
+		var visitors sets
 		for _, d := range days {
 			some, err := d.activity(activityVisitor)
 			if err != nil {
 				return err
 			}
-			visitors = also(visitors, some)
+			visitors = visitors.with(some)
 		}
-		of := int64(r.of(visitors).GetCardinality())
+		of := r.persons.count(visitors.union())
 		for _, g := range goals {
 			result := spoor.GoalResult{Goal: g, Of: of}
-			var who *roaring.Bitmap
+			var who sets
 			for _, d := range days {
-				err := d.matching(conditionOf(g), true, func(_ string, row *counts) {
+				err := d.matching(conditionOf(g), true, func(row *counts) {
 					result.Count += countFor(spoor.TopBy{Dimension: g.Dimension}, row)
-					who = also(who, row.who.add)
+					who = who.with(row.who.add)
 				})
 				if err != nil {
 					return err
 				}
 			}
-			result.Visitors = int64(r.of(who).GetCardinality())
+			result.Visitors = r.persons.count(who.union())
 			list = append(list, result)
 		}
 		return nil
@@ -67,27 +67,25 @@ func (s *Store) Cohorts(app spoor.AppID, from, to spoor.Day) (list []spoor.Cohor
 			return err
 		}
 		weeks := int(to-from+1) / 7
-		came, born := make([]*roaring.Bitmap, weeks), make([]*roaring.Bitmap, weeks)
+		came, born := make([]sets, weeks), make([]sets, weeks)
 		for _, d := range days {
 			week := int(d.day-from) / 7
 			visitors, err := d.activity(activityVisitor)
 			if err != nil {
 				return err
 			}
-			came[week] = also(came[week], visitors)
-			born[week] = also(born[week], first[hourOfDay{d.day, 0}])
+			came[week] = came[week].with(visitors)
+			born[week] = born[week].with(first[hourOfDay{d.day, 0}])
 		}
+		people := make([]*roaring.Bitmap, weeks)
 		for i := range came {
-			came[i] = r.of(came[i])
+			people[i] = r.persons.of(came[i].union())
 		}
-		for i, people := range born {
-			c := spoor.Cohort{Week: from + spoor.Day(7*i)}
-			if people == nil {
-				people = nobody
-			}
-			c.Size = int64(people.GetCardinality())
-			for _, later := range came[i:] {
-				c.Kept = append(c.Kept, int64(people.AndCardinality(later)))
+		for i := range born {
+			fresh := born[i].union()
+			c := spoor.Cohort{Week: from + spoor.Day(7*i), Size: int64(fresh.GetCardinality())}
+			for _, later := range people[i:] {
+				c.Kept = append(c.Kept, int64(fresh.AndCardinality(later)))
 			}
 			list = append(list, c)
 		}

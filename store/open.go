@@ -87,6 +87,7 @@ type Store struct {
 
 	aliases aliases
 	recent  recent
+	sealed  sealedSets
 	walks   chan struct{} // a place for each walk over hits
 
 	filtersReady atomic.Bool

@@ -106,7 +106,8 @@ func (p *persons) joined() *roaring.Bitmap {
 
 // numbers is all numbers, former ones too, of some persons.
 func (p *persons) numbers(people *roaring.Bitmap) *roaring.Bitmap {
-	all := people.Clone()
+	all := roaring.New()
+	all.Or(people)
 	for it := p.former.Iterator(); it.HasNext(); {
 		if n := it.Next(); people.Contains(p.person(n)) {
 			all.Add(n)

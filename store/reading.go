@@ -105,7 +105,7 @@ func (d *oneDay) activity(kind int) (*roaring.Bitmap, error) {
 	if d.late != nil && kind < len(d.late.seen) {
 		return d.late.seen[kind], nil
 	}
-	return readActivity(d.db, d.app.ID, d.day, byte(kind))
+	return d.once(uint16(kind), "", func() (*roaring.Bitmap, error) { return readActivity(d.db, d.app.ID, d.day, byte(kind)) })
 }
 
 // row is a roll-up row with the profiles that brought it; nil if there is none.
@@ -172,21 +172,5 @@ func (d *oneDay) who(dim spoor.Dimension, r *dayRow) (*roaring.Bitmap, error) {
 	if r.who.add != nil || r.visitors == 0 {
 		return r.who.add, nil
 	}
-	c, err := d.row(dim, r.text)
-	if err != nil {
-		return nil, err
-	}
-	return c.who.add, nil
-}
-
-// also is a set with another put in. It may change a, and keeps nothing of b.
-func also(a, b *roaring.Bitmap) *roaring.Bitmap {
-	switch {
-	case b == nil:
-		return a
-	case a == nil:
-		return b.Clone()
-	}
-	a.Or(b)
-	return a
+	return d.whoOf(dim, r.text)
 }

@@ -57,7 +57,10 @@ type cell struct {
 }
 
 // bucket is what one point of a series covers.
-type bucket struct{ cell }
+type bucket struct {
+	cell
+	all sets // of its cells
+}
 
 func (b *bucket) point(v float64, known bool) spoor.Point {
 	return spoor.Point{Day: b.day, Hour: b.hour, Value: v, Known: known}
@@ -66,7 +69,7 @@ func (b *bucket) point(v float64, known bool) spoor.Point {
 func (b *bucket) add(c *cell) {
 	c.counts.who = setChange{}
 	b.counts.fold(&c.counts)
-	b.who = also(b.who, c.who)
+	b.all = b.all.with(c.who)
 }
 
 // axis is the points of a series in the making, in order.
@@ -100,7 +103,7 @@ func (l *axis) at(day spoor.Day, hour int) *bucket {
 	}
 	b := l.index[key]
 	if b == nil {
-		b = &bucket{cell{day: spoor.Day(key[0]), hour: key[1]}}
+		b = &bucket{cell: cell{day: spoor.Day(key[0]), hour: key[1]}}
 		l.index[key] = b
 		l.buckets = append(l.buckets, b)
 	}
@@ -246,26 +249,28 @@ func (r *reading) cellsOfRow(m spoor.Metric, c condition, days []*oneDay) (cells
 	for _, d := range days {
 		sum := &cell{day: d.day}
 		cells = append(cells, sum)
-		err := d.matching(c, m.OfPeople(), func(_ string, row *counts) {
-			add := *row
-			add.who = setChange{}
-			sum.counts.fold(&add)
-			sum.who = also(sum.who, row.who.add)
+		var who sets
+		err := d.matching(c, m.OfPeople(), func(row *counts) {
+			who = who.with(row.who.add)
+			row.who = setChange{}
+			sum.counts.fold(row)
 		})
 		if err != nil {
 			return nil, err
 		}
+		sum.who = who.union()
 	}
 	return cells, nil
 }
 
-// matching calls f with the rows of a day that a condition asks for, if they
-// are to tell of people with the profiles that brought them.
-func (d *oneDay) matching(c condition, people bool, f func(text string, row *counts)) error {
+// matching calls f with the rows of a day that a condition asks for, if they are
+// to tell of people with the profiles that brought them. It may change the row,
+// and not that set.
+func (d *oneDay) matching(c condition, people bool, f func(row *counts)) error {
 	if !c.prefix {
-		row, err := d.row(c.dim, c.row())
+		row, err := d.rowWith(c.dim, c.row(), people)
 		if err == nil {
-			f(c.row(), row)
+			f(row)
 		}
 		return err
 	}
@@ -281,7 +286,7 @@ func (d *oneDay) matching(c condition, people bool, f func(text string, row *cou
 			}
 			row.who.add = who
 		}
-		f(row.text, &row.counts)
+		f(&row.counts)
 		return nil
 	})
 }
@@ -425,9 +430,9 @@ func (s *hitSum) viewFits(h *spoor.Hit) (fits bool, err error) {
 func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spoor.Series) error {
 	if q.Metric == spoor.MetricVisitors {
 		for _, b := range l.buckets {
-			out.Points = append(out.Points, b.point(r.count(b.who)))
+			out.Points = append(out.Points, b.point(r.count(b.all.union())))
 		}
-		out.Total = l.total.point(r.count(l.total.who))
+		out.Total = l.total.point(r.count(l.total.all.union()))
 		return nil
 	}
 	if q.Metric == spoor.MetricIdentified {
@@ -436,7 +441,7 @@ func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spo
 			return err
 		}
 		within := func(b *bucket) spoor.Point {
-			return b.point(float64(r.of(b.who).AndCardinality(known)), true)
+			return b.point(float64(r.persons.of(b.all.union()).AndCardinality(known)), true)
 		}
 		for _, b := range l.buckets {
 			out.Points = append(out.Points, within(b))
@@ -458,26 +463,24 @@ func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spo
 			return err
 		}
 	}
-	in := map[*bucket]*roaring.Bitmap{}
-	var all *roaring.Bitmap
+	in := map[*bucket]sets{}
+	var all sets
 	for at, people := range parts {
 		if b := l.index[[2]int{int(l.interval.Start(at.day)), at.hour}]; b != nil {
-			in[b] = also(in[b], people)
+			in[b] = in[b].with(people)
 		}
 	}
 	for _, people := range first {
-		all = also(all, people)
+		all = all.with(people)
 	}
-	value := func(b *bucket, people *roaring.Bitmap) spoor.Point {
-		n := uint64(0)
-		if people != nil {
-			n = people.GetCardinality()
-			if len(q.Filter) > 0 {
-				n = r.of(b.who).AndCardinality(people)
-			}
+	value := func(b *bucket, who sets) spoor.Point {
+		people := who.union()
+		n := people.GetCardinality()
+		if len(q.Filter) > 0 {
+			n = r.persons.of(b.all.union()).AndCardinality(people)
 		}
 		if q.Metric == spoor.MetricReturning {
-			n = r.of(b.who).GetCardinality() - n
+			n = r.persons.of(b.all.union()).GetCardinality() - n
 		}
 		return b.point(float64(n), true)
 	}
@@ -488,18 +491,8 @@ func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spo
 	return nil
 }
 
-var nobody = roaring.New()
-
-// of is the persons behind a set that may be nil.
-func (r *reading) of(who *roaring.Bitmap) *roaring.Bitmap {
-	if who == nil {
-		return nobody
-	}
-	return r.persons.of(who)
-}
-
 func (r *reading) count(who *roaring.Bitmap) (float64, bool) {
-	return float64(r.of(who).GetCardinality()), true
+	return float64(r.persons.count(who)), true
 }
 
 type hourOfDay struct {
@@ -555,7 +548,11 @@ func (r *reading) firstHours(days []*oneDay, first map[hourOfDay]*roaring.Bitmap
 			people = first[hourOfDay{c.day, 0}].Clone()
 			left[c.day] = people
 		}
-		here := roaring.And(people, r.of(c.who))
+		who := c.who
+		if who == nil {
+			who = nobody
+		}
+		here := roaring.And(people, r.persons.of(who))
 		people.AndNot(here)
 		out[hourOfDay{c.day, c.hour}] = here
 	}
@@ -566,13 +563,13 @@ func (r *reading) firstHours(days []*oneDay, first map[hourOfDay]*roaring.Bitmap
 func (s *Store) Active(app spoor.AppID) (a spoor.Active, err error) {
 	now := s.opts.Now()
 	err = s.read(app, func(r *reading) error {
-		a.Now = int64(r.of(s.recent.visitors(app, now)).GetCardinality())
+		a.Now = r.persons.count(s.recent.visitors(app, now))
 		today := r.app.Day(now.UnixMilli())
 		days, err := r.days(today-29, today)
 		if err != nil {
 			return err
 		}
-		sum := roaring.New()
+		var sum sets
 		next := len(days) - 1
 		for _, part := range []struct {
 			days int
@@ -583,9 +580,9 @@ func (s *Store) Active(app spoor.AppID) (a spoor.Active, err error) {
 				if err != nil {
 					return err
 				}
-				sum.Or(b)
+				sum = sum.with(b)
 			}
-			*part.into = r.persons.count(sum)
+			*part.into = r.persons.count(sum.union())
 		}
 		return nil
 	})

@@ -96,15 +96,15 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 		}
 	}
 	visitors := func(c *candidate) (int64, error) {
-		var who *roaring.Bitmap
+		var who sets
 		for _, d := range c.days {
-			row, err := d.row(by.Dimension, c.text)
+			some, err := d.whoOf(by.Dimension, c.text)
 			if err != nil {
 				return 0, err
 			}
-			who = also(who, row.who.add)
+			who = who.with(some)
 		}
-		return int64(r.of(who).GetCardinality()), nil
+		return r.persons.count(who.union()), nil
 	}
 	if c := all[spoor.OtherText]; c != nil {
 		delete(all, spoor.OtherText)

@@ -1,0 +1,145 @@
+package store
+
+import (
+	"sync"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// sets are sets of profiles whose union is wanted in the end: to make it at once
+// is many times faster than one by one. They are not changed.
+type sets []*roaring.Bitmap
+
+// with is s and another set, which may be nil.
+func (s sets) with(b *roaring.Bitmap) sets {
+	if b == nil {
+		return s
+	}
+	return append(s, b)
+}
+
+// union must not be changed.
+func (s sets) union() *roaring.Bitmap {
+	switch len(s) {
+	case 0:
+		return nobody
+	case 1:
+		return s[0]
+	}
+	return roaring.FastOr(s...)
+}
+
+var nobody = roaring.New()
+
+// setKeyOf names a set of a day that is sealed: of activity, or of a row.
+type setKeyOf struct {
+	app  spoor.AppID
+	day  spoor.Day
+	kind uint16
+	text string
+}
+
+// setOfRow is the kind of a row's set; kinds of activity are below.
+const setOfRow = 256
+
+// sealedSets remembers sets of sealed days, which do not change any more. What
+// is used moves to the young map; when that is full the old one goes.
+type sealedSets struct {
+	mu         sync.Mutex
+	young, old map[setKeyOf]*roaring.Bitmap
+	bytes      uint64 // of the young
+}
+
+// sealedSetsBytes bounds each of the two.
+const sealedSetsBytes = 32 << 20
+
+func (c *sealedSets) get(k setKeyOf) *roaring.Bitmap {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if b := c.young[k]; b != nil {
+		return b
+	}
+	b := c.old[k]
+	if b != nil {
+		delete(c.old, k)
+		c.put(k, b)
+	}
+	return b
+}
+
+func (c *sealedSets) add(k setKeyOf, b *roaring.Bitmap) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.put(k, b)
+}
+
+func (c *sealedSets) put(k setKeyOf, b *roaring.Bitmap) {
+	if c.young == nil || c.bytes > sealedSetsBytes {
+		c.old, c.young, c.bytes = c.young, map[setKeyOf]*roaring.Bitmap{}, 0
+	}
+	c.young[k] = b
+	c.bytes += b.GetSizeInBytes() + uint64(len(k.text)) + 128
+}
+
+// once gives a set of the day from memory, or makes it.
+func (d *oneDay) once(kind uint16, text string, make func() (*roaring.Bitmap, error)) (*roaring.Bitmap, error) {
+	if !d.account.sealed || d.account.bare || d.late != nil {
+		return make()
+	}
+	k := setKeyOf{d.app.ID, d.day, kind, text}
+	if b := d.s.sealed.get(k); b != nil {
+		return b, nil
+	}
+	b, err := make()
+	if err == nil && b != nil {
+		d.s.sealed.add(k, b)
+	}
+	return b, err
+}
+
+// whoOf is the profiles that brought a row; nil if nobody did. The set must not
+// be changed.
+func (d *oneDay) whoOf(dim spoor.Dimension, text string) (*roaring.Bitmap, error) {
+	if d.late != nil {
+		c, err := d.row(dim, text)
+		return c.who.add, err
+	}
+	return d.once(setOfRow+uint16(dim), text, func() (who *roaring.Bitmap, err error) {
+		key := countKey(nil, d.app.ID, d.day, dim, rowHash(&d.secret, rowKey{dim, text}))
+		err = get(d.db, key, func(value []byte) error {
+			return fields(value, func(tag protowire.Number, _ uint64, b []byte) (err error) {
+				switch tag {
+				case countWho:
+					who, err = readBitmap(b)
+				case countWhoFew:
+					who, err = readFew(b)
+				}
+				return err
+			})
+		})
+		return who, err
+	})
+}
+
+// rowWith is a row; without people it may lack the profiles that brought it.
+func (d *oneDay) rowWith(dim spoor.Dimension, text string, people bool) (*counts, error) {
+	if d.late != nil {
+		return d.row(dim, text)
+	}
+	c := new(counts)
+	key := countKey(nil, d.app.ID, d.day, dim, rowHash(&d.secret, rowKey{dim, text}))
+	err := get(d.db, key, func(value []byte) error {
+		return fields(value, func(tag protowire.Number, num uint64, b []byte) error {
+			if tag == countWho || tag == countWhoFew || tag == countWhoLess {
+				return nil
+			}
+			return c.field(tag, num, b)
+		})
+	})
+	if err == nil && people && c.hits != 0 {
+		c.who.add, err = d.whoOf(dim, text)
+	}
+	return c, err
+}
