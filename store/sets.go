@@ -20,7 +20,8 @@ func (s sets) with(b *roaring.Bitmap) sets {
 	return append(s, b)
 }
 
-// union must not be changed.
+// union must not be changed. Sets that are sparse, but many, are united in a
+// plain field of bits: to merge sorted lists again and again costs more.
 func (s sets) union() *roaring.Bitmap {
 	switch len(s) {
 	case 0:
@@ -28,8 +29,46 @@ func (s sets) union() *roaring.Bitmap {
 	case 1:
 		return s[0]
 	}
-	return roaring.FastOr(s...)
+	var sparse, dense sets
+	members, most := uint64(0), uint32(0)
+	for _, b := range s {
+		n := b.GetCardinality()
+		if n == 0 {
+			continue
+		}
+		last := b.Maximum()
+		if n > uint64(last>>16+1)*sparseMax {
+			dense = append(dense, b)
+			continue
+		}
+		sparse = append(sparse, b)
+		members += n
+		most = max(most, last)
+	}
+	words := int(most>>6) + 1
+	if len(sparse) < 3 || members < uint64(words) || words > fieldWordsMax {
+		return roaring.FastOr(s...)
+	}
+	field := make([]uint64, words)
+	some := make([]uint32, 2048)
+	for _, b := range sparse {
+		for it := b.ManyIterator(); ; {
+			n := it.NextMany(some)
+			if n == 0 {
+				break
+			}
+			for _, m := range some[:n] {
+				field[m>>6] |= 1 << (m & 63)
+			}
+		}
+	}
+	return roaring.FastOr(append(dense, roaring.FromDense(field, false))...)
 }
+
+const (
+	sparseMax     = 3000    // members of 65,536 numbers up to which a set is sparse
+	fieldWordsMax = 4 << 20 // 32 MiB
+)
 
 var nobody = roaring.New()
 

@@ -150,3 +150,51 @@ func BenchmarkStatistics(b *testing.B) {
 		})
 	}
 }
+
+// BenchmarkScan filters the hits of a day by two conditions.
+func BenchmarkScan(b *testing.B) {
+	c := newClock()
+	o := testOptions(b, vfs.NewMem(), c)
+	o.MemTableBytes, o.CacheBytes = 32<<20, 256<<20
+	s, err := Open(o)
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer s.Close()
+	app, err := s.CreateApp(&spoor.App{Name: "shop", Settings: spoor.DefaultSettings("UTC")})
+	if err != nil {
+		b.Fatal(err)
+	}
+	const hits = 400_000
+	day := app.Day(c.ms())
+	batch := s.db.NewBatch()
+	for i := range hits {
+		h := page(app, c, "key", i)
+		h.Title, h.Time, h.UserAgent = "A page of the shop", c.ms()+int64(i), "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
+		h.Visit, h.Properties = h.Time-int64(i%5)*1000, []byte(`{"plan":"pro","price":12.5}`)
+		h.First = h.Visit == h.Time
+		key := hitKey(nil, app.ID, day, spoor.Number(1+i/5), h.Time, hash{byte(i), byte(i >> 8), byte(i >> 16)})
+		if err := batch.Set(key, appendHit(nil, &h), nil); err != nil {
+			b.Fatal(err)
+		}
+	}
+	a := account{stored: hits, views: hits, tallied: true}
+	if err := batch.Set(writerDayKey(nil, app.ID, day), a.appendTo(nil), nil); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.db.Apply(batch, pebble.NoSync); err != nil {
+		b.Fatal(err)
+	}
+	if err := s.db.Flush(); err != nil {
+		b.Fatal(err)
+	}
+	q := &spoor.SeriesQuery{App: app.ID, Metric: spoor.MetricVisits, From: day, To: day, Interval: spoor.IntervalDay, Filter: []spoor.Condition{
+		{Dimension: spoor.DimPath, Text: "/p1*"}, {Dimension: spoor.DimCountry, Text: "PL"},
+	}}
+	for b.Loop() {
+		if _, err := s.Series(q); err != nil {
+			b.Fatal(err)
+		}
+	}
+	b.ReportMetric(float64(hits)*float64(b.N)/b.Elapsed().Seconds(), "hits/s")
+}
