@@ -51,13 +51,13 @@ function Partitions({ list }) {
       {list.length === 0 ? <Empty title="No day holds hits yet"><p>Each day of the app's calendar with hits becomes a partition of its own.</p></Empty> : (
         <div class="scroll tall" tabIndex={0} role="region" aria-label="Days, table">
           <table>
-            <thead><tr><th scope="col">Day</th><th scope="col" class="n">Hits</th><th scope="col" class="n">Profiles</th><th scope="col" class="n">Size</th><th scope="col">State</th></tr></thead>
+            <thead><tr><th scope="col">Day</th><th scope="col" class="n">Hits</th><th scope="col" class="n second">Profiles</th><th scope="col" class="n">Size</th><th scope="col">State</th></tr></thead>
             <tbody>
               {list.toSorted((a, b) => (a.day < b.day ? 1 : -1)).map((p) => (
-                <tr key={p.day}><th scope="row">{format.day(p.day)}</th><td class="n">{format.count(p.hits)}</td><td class="n">{format.count(p.profiles)}</td><td class="n">{format.bytes(p.bytes)}</td><td><span class={'state ' + (p.sealed ? 'sealed' : 'open')}>{p.sealed ? 'sealed' : 'open'}</span></td></tr>
+                <tr key={p.day}><th scope="row">{format.date(p.day)}</th><td class="n">{format.count(p.hits)}</td><td class="n second">{format.count(p.profiles)}</td><td class="n">{format.bytes(p.bytes)}</td><td><span class={'state ' + (p.sealed ? 'sealed' : 'open')}>{p.sealed ? 'sealed' : 'open'}</span></td></tr>
               ))}
             </tbody>
-            <tfoot><tr><th scope="row">{list.length === 1 ? '1 day' : `${list.length} days`}</th><td class="n">{format.count(sum('hits'))}</td><td /><td class="n">{format.bytes(sum('bytes'))}</td><td /></tr></tfoot>
+            <tfoot><tr><th scope="row">{list.length === 1 ? '1 day' : `${list.length} days`}</th><td class="n">{format.count(sum('hits'))}</td><td class="second" /><td class="n">{format.bytes(sum('bytes'))}</td><td /></tr></tfoot>
           </table>
         </div>
       )}

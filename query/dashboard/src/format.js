@@ -37,10 +37,12 @@ export const bytes = known((n) => {
 const utc = (options) => new Intl.DateTimeFormat(locale, { timeZone: 'UTC', ...options });
 const dayShort = utc({ day: 'numeric', month: 'short' });
 const dayLong = utc({ weekday: 'short', day: 'numeric', month: 'short', year: 'numeric' });
+const dayOnly = utc({ day: 'numeric', month: 'short', year: 'numeric' });
 const monthShort = utc({ month: 'short', year: '2-digit' });
 const monthLong = utc({ month: 'long', year: 'numeric' });
 
 export const day = known((d) => dayLong.format(new Date(d + 'T00:00Z')));
+export const date = known((d) => dayOnly.format(new Date(d + 'T00:00Z')));
 export const shortDay = known((d) => dayShort.format(new Date(d + 'T00:00Z')));
 export function span(from, to) {
   if (from === to) return day(from);

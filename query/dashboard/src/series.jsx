@@ -1,5 +1,5 @@
 import uPlot from 'uplot';
-import { useEffect, useRef, useState } from 'preact/hooks';
+import { useLayoutEffect, useRef, useState } from 'preact/hooks';
 import * as format from './format.js';
 import { useTheme } from './theme.js';
 
@@ -57,7 +57,7 @@ export function Series({ label, interval = 'day', points, previous, format: writ
   const data = [Array.from({ length: longest }, (_, i) => i), values(previous), values(points)];
   const nameOf = (i) => (current.current[i] ? step(current.current[i], true) : '');
 
-  useEffect(() => {
+  useLayoutEffect(() => { // with the words around it
     const place = box.current;
     if (!place) return undefined; // gone before it was drawn
     const width = place.clientWidth;
@@ -71,7 +71,7 @@ export function Series({ label, interval = 'day', points, previous, format: writ
     };
   }, [shape]);
   const text = JSON.stringify(data);
-  useEffect(() => plot.current?.setData(data), [text]);
+  useLayoutEffect(() => plot.current?.setData(data), [text]);
 
   const shownPoint = hover && points[hover.index];
   const old = hover && previous?.[hover.index];
