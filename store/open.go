@@ -100,6 +100,7 @@ type Store struct {
 	stop  chan struct{} // closed by Close
 	lost  mark
 
+	selections selections
 	reclaiming sync.Mutex                    // one owner of work on stretches of keys
 	big        atomic.Pointer[[]spoor.AppID] // by number; see tableEnd
 }
@@ -126,6 +127,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
+	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}
 	if o.ReadOnly {
 		s.queue.close(spoor.ErrReadOnly)
 		close(s.done)

@@ -1,0 +1,316 @@
+package store
+
+import (
+	"bytes"
+	"cmp"
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
+	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
+)
+
+// attributeTest is a condition on an attribute, prepared for many profiles.
+type attributeTest struct {
+	compare spoor.Comparison
+	text    []byte
+	exists  bool // what CompareExists wants
+	number  float64
+	whole   int64
+	ms      int64
+	day     spoor.Day
+	isNum   bool
+	isWhole bool
+	isMS    bool
+	isDay   bool
+
+	register uint64 // number of a standard name; 0: name
+	name     []byte
+	fact     protowire.Number // tag of a number of the state; 0: a register
+	app      *spoor.App
+}
+
+var factTags = map[string]protowire.Number{
+	"created_at": stateCreated, "updated_at": stateUpdated, "first_seen": stateFirstSeen, "last_seen": stateLastSeen,
+	"page_views": stateViews, "events": stateEvents, "visits": stateVisits,
+}
+
+func newAttributeTest(app *spoor.App, f *spoor.Filter) *attributeTest {
+	t := &attributeTest{
+		compare: f.Compare, text: []byte(f.Value.Text), exists: f.Value.Text == "true", app: app,
+		register: registerIDs[f.Name], name: []byte(f.Name), fact: factTags[f.Name],
+	}
+	var err error
+	t.number, err = strconv.ParseFloat(strings.TrimSpace(f.Value.Text), 64)
+	t.isNum = err == nil && t.number-t.number == 0
+	t.whole, err = strconv.ParseInt(strings.TrimSpace(f.Value.Text), 10, 64)
+	t.isWhole = err == nil
+	if ms, day, ok := spoor.FilterTime(f.Value.Text); ok {
+		t.ms, t.day = ms, day
+		_, err := spoor.ParseDay(f.Value.Text)
+		t.isDay, t.isMS = err == nil, err != nil
+	}
+	return t
+}
+
+// registerValue is what a profile holds under a name; its text is the store's.
+type registerValue struct {
+	typ  spoor.Type
+	text []byte
+	ms   int64 // of a derived fact: a time, or a count
+	here bool
+}
+
+// holds decides the condition.
+func (t *attributeTest) holds(v *registerValue) bool {
+	if !v.here {
+		return t.compare == spoor.CompareNot || t.compare == spoor.CompareExists && !t.exists
+	}
+	switch t.compare {
+	case spoor.CompareExists:
+		return t.exists
+	case spoor.CompareContains:
+		return bytes.Contains(t.textOf(v), t.text)
+	case spoor.CompareStartsWith:
+		return bytes.HasPrefix(t.textOf(v), t.text)
+	case spoor.CompareEndsWith:
+		return bytes.HasSuffix(t.textOf(v), t.text)
+	}
+	order, comparable := t.order(v)
+	switch t.compare {
+	case spoor.CompareIs:
+		return comparable && order == 0
+	case spoor.CompareNot:
+		return !comparable || order != 0
+	case spoor.CompareLess:
+		return comparable && order < 0
+	case spoor.CompareLessOrEqual:
+		return comparable && order <= 0
+	case spoor.CompareMore:
+		return comparable && order > 0
+	case spoor.CompareMoreOrEqual:
+		return comparable && order >= 0
+	}
+	return false
+}
+
+// textOf is the text of a value, also of a derived fact.
+func (t *attributeTest) textOf(v *registerValue) []byte {
+	switch {
+	case t.fact == 0:
+		return v.text
+	case v.typ == spoor.TypeInt:
+		return strconv.AppendInt(nil, v.ms, 10)
+	}
+	return time.UnixMilli(v.ms).UTC().AppendFormat(nil, time.RFC3339Nano)
+}
+
+// order compares the profile's value with that of the condition, by the type of
+// the former.
+func (t *attributeTest) order(v *registerValue) (order int, comparable bool) {
+	switch v.typ {
+	case spoor.TypeInt, spoor.TypeFloat:
+		if !t.isNum {
+			return 0, false
+		}
+		whole, err := v.ms, error(nil)
+		if t.fact == 0 {
+			whole, err = strconv.ParseInt(string(v.text), 10, 64)
+		}
+		if err == nil && t.isWhole {
+			return cmp.Compare(whole, t.whole), true
+		}
+		number := float64(whole)
+		if err != nil {
+			if number, err = strconv.ParseFloat(string(v.text), 64); err != nil {
+				return 0, false
+			}
+		}
+		return cmp.Compare(number, t.number), true
+	case spoor.TypeDate:
+		day, err := spoor.ParseDay(string(v.text))
+		switch {
+		case err != nil || !t.isDay && !t.isMS:
+			return 0, false
+		case t.isMS:
+			return cmp.Compare(day, t.app.Day(t.ms)), true
+		}
+		return cmp.Compare(day, t.day), true
+	case spoor.TypeDateTime:
+		ms := v.ms
+		if t.fact == 0 {
+			at, err := time.Parse(time.RFC3339Nano, string(v.text))
+			if err != nil {
+				return 0, false
+			}
+			ms = at.UnixMilli()
+		}
+		switch {
+		case t.isDay:
+			return cmp.Compare(t.app.Day(ms), t.day), true
+		case t.isMS:
+			return cmp.Compare(ms, t.ms), true
+		}
+		return 0, false
+	}
+	return bytes.Compare(v.text, t.text), true
+}
+
+// sameNumber compares two numbers as they are written.
+func sameNumber(a, b string) bool {
+	x, err := strconv.ParseFloat(a, 64)
+	y, wrong := strconv.ParseFloat(b, 64)
+	return err == nil && wrong == nil && x == y
+}
+
+// find takes the values of the tests out of a profile's state, and decodes no
+// more of it than that takes.
+func find(value []byte, tests []*attributeTest, into []registerValue) error {
+	for i, t := range tests {
+		into[i] = registerValue{}
+		switch t.fact {
+		case stateViews, stateEvents, stateVisits:
+			into[i] = registerValue{typ: spoor.TypeInt, here: true} // none is 0
+		}
+	}
+	return fields(value, func(tag protowire.Number, num uint64, b []byte) error {
+		if tag == stateStamp {
+			return findRegisters(b, tests, into)
+		}
+		for i, t := range tests {
+			if t.fact != tag || zigzag(num) == 0 {
+				continue
+			}
+			if into[i].ms, into[i].here = zigzag(num), true; into[i].typ != spoor.TypeInt {
+				into[i].typ = spoor.TypeDateTime
+			}
+		}
+		return nil
+	})
+}
+
+func findRegisters(b []byte, tests []*attributeTest, into []registerValue) error {
+	return rawFields(b, func(tag protowire.Number, _ uint64, b []byte) error {
+		if tag != nestRegister {
+			return nil
+		}
+		var id uint64
+		var name []byte
+		v := registerValue{here: true}
+		err := rawFields(b, func(tag protowire.Number, num uint64, b []byte) error {
+			switch tag {
+			case registerID:
+				id = num
+			case registerName:
+				name = b
+			case registerType:
+				v.typ = spoor.Type(num)
+			case registerText:
+				v.text = b
+			}
+			return nil
+		})
+		if err != nil || v.typ == spoor.TypeNull {
+			return err
+		}
+		for i, t := range tests {
+			if t.fact == 0 && (t.register != 0 && t.register == id || t.register == 0 && id == 0 && bytes.Equal(name, t.name)) {
+				into[i] = v
+			}
+		}
+		return nil
+	})
+}
+
+const (
+	portionNumbers = 4096
+	nextMax        = 8 // numbers further than that are sought, not walked to
+)
+
+// readAttributes decides conditions on attributes for some profiles.
+func (s *selection) readAttributes(nodes []*node, people *roaring.Bitmap) error {
+	tests := make([]*attributeTest, len(nodes))
+	in := make([]*roaring.Bitmap, len(nodes))
+	for i, n := range nodes {
+		tests[i], in[i] = newAttributeTest(s.app, n.filter), roaring.New()
+	}
+	left := handout{it: people.ManyIterator()}
+	var mu sync.Mutex
+	err := parallel(func() error {
+		w := &attributeWalk{tests: tests, values: make([]registerValue, len(tests)), found: make([][]uint32, len(tests))}
+		buf := make([]uint32, portionNumbers)
+		return w.walk(s.db, s.app.ID, func() []uint32 {
+			mu.Lock()
+			for i, numbers := range w.found {
+				in[i].AddMany(numbers)
+				w.found[i] = numbers[:0]
+			}
+			mu.Unlock()
+			return left.next(buf)
+		})
+	})
+	if err != nil {
+		return err
+	}
+	for i, n := range nodes {
+		n.settle(people, in[i])
+	}
+	return nil
+}
+
+// attributeWalk is one goroutine's way through profiles.
+type attributeWalk struct {
+	tests  []*attributeTest
+	values []registerValue
+	found  [][]uint32 // by test
+}
+
+func (w *attributeWalk) walk(db pebble.Reader, app spoor.AppID, next func() []uint32) (err error) {
+	prefix := key1(nil, prefixProfile, app)
+	it, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
+	if err != nil {
+		return fmt.Errorf("cannot read the store: %w", err)
+	}
+	defer func() { err = errors.Join(err, it.Close()) }()
+	var key [9]byte
+	for {
+		numbers := next()
+		if len(numbers) == 0 {
+			return it.Error()
+		}
+		at, valid := uint32(0), false // where the iterator stands
+		for _, n := range numbers {
+			for valid && at < n && n-at <= nextMax {
+				if valid = it.Next(); valid {
+					at = be32(it.Key()[5:])
+				}
+			}
+			if !valid || at < n {
+				if valid = it.SeekGE(profileKey(key[:0], app, spoor.Number(n))); valid {
+					at = be32(it.Key()[5:])
+				}
+			}
+			if !valid || at != n {
+				continue
+			}
+			value, err := it.ValueAndErr()
+			if err != nil {
+				return fmt.Errorf("cannot read the store: %w", err)
+			}
+			if err := find(value, w.tests, w.values); err != nil {
+				return fmt.Errorf("cannot read profile %d of app %d: %w", n, app, err)
+			}
+			for i, t := range w.tests {
+				if t.holds(&w.values[i]) {
+					w.found[i] = append(w.found[i], n)
+				}
+			}
+		}
+	}
+}
