@@ -481,7 +481,7 @@ func (c *call) addTag() error {
 		return err
 	}
 	had := hasTag(p, name)
-	if p, _, err = c.apply(&spoor.Edit{Number: p.Number, TagAdd: []string{name}}, nil); err != nil {
+	if _, _, err = c.apply(&spoor.Edit{Number: p.Number, TagAdd: []string{name}}, nil); err != nil {
 		return err
 	}
 	var w jsonWriter
