@@ -170,62 +170,147 @@ func sameNumber(a, b string) bool {
 }
 
 // find takes the values of the tests out of a profile's state, and decodes no
-// more of it than that takes.
+// more of it than that takes: a scan of a million profiles is mostly this.
 func find(value []byte, tests []*attributeTest, into []registerValue) error {
+	if len(value) < headerBytes || value[0] != valueVersion || value[1] != valuePlain {
+		return errValue
+	}
+	var standard uint64 // numbers of the wanted names
+	custom := false
 	for i, t := range tests {
 		into[i] = registerValue{}
-		switch t.fact {
-		case stateViews, stateEvents, stateVisits:
+		switch {
+		case t.fact == stateViews, t.fact == stateEvents, t.fact == stateVisits:
 			into[i] = registerValue{typ: spoor.TypeInt, here: true} // none is 0
+		case t.fact != 0:
+		case t.register != 0:
+			standard |= 1 << t.register
+		default:
+			custom = true
 		}
 	}
-	return fields(value, func(tag protowire.Number, num uint64, b []byte) error {
-		if tag == stateStamp {
-			return findRegisters(b, tests, into)
+	for at := headerBytes; at < len(value); {
+		f, ok := fieldAt(value, at)
+		if !ok {
+			return errValue
 		}
-		for i, t := range tests {
-			if t.fact != tag || zigzag(num) == 0 {
-				continue
+		switch at = f.to; {
+		case f.tag == stateStamp:
+			if (standard != 0 || custom) && !findRegisters(value[f.from:f.to], standard, custom, tests, into) {
+				return errValue
 			}
-			if into[i].ms, into[i].here = zigzag(num), true; into[i].typ != spoor.TypeInt {
-				into[i].typ = spoor.TypeDateTime
+		case f.tag <= stateVisits && f.num != 0:
+			for i, t := range tests {
+				if t.fact != f.tag {
+					continue
+				}
+				if into[i].ms, into[i].here = zigzag(f.num), true; into[i].typ != spoor.TypeInt {
+					into[i].typ = spoor.TypeDateTime
+				}
 			}
 		}
-		return nil
-	})
+	}
+	return nil
 }
 
-func findRegisters(b []byte, tests []*attributeTest, into []registerValue) error {
-	return rawFields(b, func(tag protowire.Number, _ uint64, b []byte) error {
-		if tag != nestRegister {
-			return nil
+// fieldSpan is a field within a value: a number, or the bytes from and to.
+type fieldSpan struct {
+	tag      protowire.Number
+	num      uint64
+	from, to int
+}
+
+// fieldAt reads the field that begins at a place; ok is false if there is none.
+func fieldAt(b []byte, at int) (f fieldSpan, ok bool) {
+	head, at := varintAt(b, at)
+	f.tag = protowire.Number(head >> 3)
+	switch protowire.Type(head & 7) {
+	case protowire.VarintType:
+		f.num, f.to = varintAt(b, at)
+	case protowire.BytesType:
+		size, from := varintAt(b, at)
+		if from > len(b) || size > uint64(len(b)-from) {
+			return f, false
 		}
-		var id uint64
-		var name []byte
+		f.from, f.to = from, from+int(size)
+	default:
+		n := -1
+		if at <= len(b) {
+			n = protowire.ConsumeFieldValue(f.tag, protowire.Type(head&7), b[at:])
+		}
+		if n < 0 {
+			return f, false
+		}
+		f.to = at + n
+	}
+	return f, f.to <= len(b)
+}
+
+// varintAt reads a varint, most of which have one byte, and tells where the next
+// field begins: behind the end if there was none.
+func varintAt(b []byte, at int) (uint64, int) {
+	if at < len(b) && b[at] < 0x80 {
+		return uint64(b[at]), at + 1
+	}
+	return longVarintAt(b, at)
+}
+
+func longVarintAt(b []byte, at int) (uint64, int) {
+	if at >= len(b) {
+		return 0, len(b) + 1
+	}
+	v, n := protowire.ConsumeVarint(b[at:])
+	if n < 0 {
+		return 0, len(b) + 1
+	}
+	return v, at + n
+}
+
+// findRegisters looks through the registers of one stamp, and into those whose
+// name, their first field, is of interest.
+func findRegisters(b []byte, standard uint64, custom bool, tests []*attributeTest, into []registerValue) bool {
+	for at := 0; at < len(b); {
+		reg, ok := fieldAt(b, at)
+		if at = reg.to; !ok {
+			return false
+		}
+		if reg.tag != nestRegister || reg.from == reg.to {
+			continue
+		}
+		r := b[reg.from:reg.to]
+		name, ok := fieldAt(r, 0)
+		switch {
+		case !ok:
+			return false
+		case name.tag == registerID && (name.num > 63 || standard>>name.num&1 == 0), name.tag == registerName && !custom:
+			continue
+		}
 		v := registerValue{here: true}
-		err := rawFields(b, func(tag protowire.Number, num uint64, b []byte) error {
-			switch tag {
-			case registerID:
-				id = num
-			case registerName:
-				name = b
-			case registerType:
-				v.typ = spoor.Type(num)
-			case registerText:
-				v.text = b
+		for at := name.to; at < len(r); {
+			f, ok := fieldAt(r, at)
+			if at = f.to; !ok {
+				return false
 			}
-			return nil
-		})
-		if err != nil || v.typ == spoor.TypeNull {
-			return err
+			switch f.tag {
+			case registerType:
+				v.typ = spoor.Type(f.num)
+			case registerText:
+				v.text = r[f.from:f.to]
+			}
+		}
+		if v.typ == spoor.TypeNull {
+			continue
 		}
 		for i, t := range tests {
-			if t.fact == 0 && (t.register != 0 && t.register == id || t.register == 0 && id == 0 && bytes.Equal(name, t.name)) {
+			switch {
+			case t.fact != 0:
+			case t.register != 0 && name.tag == registerID && t.register == name.num,
+				t.register == 0 && name.tag == registerName && bytes.Equal(r[name.from:name.to], t.name):
 				into[i] = v
 			}
 		}
-		return nil
-	})
+	}
+	return true
 }
 
 const (

@@ -153,6 +153,8 @@ type hitPlan struct{ days []plannedDay }
 type plannedDay struct {
 	day         spoor.Day
 	sure, maybe *roaring.Bitmap
+	once        bool // each of the sure has exactly one
+	rows        int
 	everybody   bool // there are no statistics of the day any more
 }
 
@@ -187,9 +189,11 @@ func (s *selection) narrow(n *node) error {
 			ladder[i].Or(roaring.And(ladder[i-1], sure))
 		}
 		ladder[0].Or(sure)
-		may.Or(sure)
-		may.Or(maybe)
+		if may.Or(maybe); !d.once || n.need > len(ladder) {
+			may.Or(sure)
+		}
 	}
+	may.Or(ladder[len(ladder)-1])
 	if n.hi = may; len(ladder) == n.need {
 		n.lo = ladder[len(ladder)-1]
 	}
@@ -258,6 +262,7 @@ func (s *selection) planRow(p *plannedDay, n *node, d *countedDay, row *counts, 
 	if row.hits == 0 {
 		return nil
 	}
+	p.rows++
 	if !d.account.tallied { // it was begun when rows named nobody
 		active, err := s.activeOn(d.day)
 		if err != nil {
@@ -271,6 +276,7 @@ func (s *selection) planRow(p *plannedDay, n *node, d *countedDay, row *counts, 
 		p.maybe.Or(row.who.add)
 	default:
 		p.sure.Or(row.who.add)
+		p.once = p.rows == 1 && row.hits == people(&row.who) && !row.who.add.Intersects(s.aliased)
 	}
 	return nil
 }
