@@ -269,7 +269,18 @@ func longVarintAt(b []byte, at int) (uint64, int) {
 // findRegisters looks through the registers of one stamp, and into those whose
 // name, their first field, is of interest.
 func findRegisters(b []byte, standard uint64, custom bool, tests []*attributeTest, into []registerValue) bool {
+	const (
+		register = byte(nestRegister)<<3 | byte(protowire.BytesType)
+		standing = byte(registerID)<<3 | byte(protowire.VarintType)
+	)
 	for at := 0; at < len(b); {
+		// A short register with a standard name: its id is its fourth byte.
+		if at+3 < len(b) && b[at] == register && b[at+1] < 0x80 && b[at+2] == standing && b[at+3] < 64 && standard>>b[at+3]&1 == 0 {
+			if at += 2 + int(b[at+1]); at > len(b) {
+				return false
+			}
+			continue
+		}
 		reg, ok := fieldAt(b, at)
 		if at = reg.to; !ok {
 			return false
