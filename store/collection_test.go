@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/cockroachdb/pebble/v2"
+	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
 )
 
@@ -193,5 +194,47 @@ func TestDeletedAppLeavesNoCollection(t *testing.T) {
 	})
 	if err != nil || count[w.app.ID] < 5 || count[other.ID] != 0 {
 		t.Errorf("keys by app: %v, %v", count, err)
+	}
+}
+
+// Goal: segments are right about days whose statistics, or whose hits, went
+// because of their age: what is still kept counts, activity also where only
+// statistics of it are left.
+// Method: one day, asked by roll-ups and by profiles, before and after each goes.
+func TestSegmentsOfOldDays(t *testing.T) {
+	for _, many := range []uint64{0, 1000} {
+		w := newCrowd(t, vfs.NewMem(), "UTC")
+		w.s.selections.age, w.s.selections.many, w.s.selections.few = 0, many, many
+		day := w.today()
+		for i := range 10 {
+			w.visits(fmt.Sprint("cookie-", i), 2)
+		}
+		w.sealAfter(40)
+		sizes := func(when string, path, active int64) {
+			t.Helper()
+			for filter, want := range map[string]int64{`{"path":"/read*","times":2}`: path, `{"path":"/read-by-cookie-3","times":2}`: min(path, 1), `{"active":{"days":100}}`: active} {
+				x := spoor.Collection{Kind: spoor.CollectionSegment, Filter: parsed(t, filter)}
+				if n := w.size(x); n != want {
+					t.Errorf("%s, %s: %d, want %d", when, filter, n, want)
+				}
+			}
+		}
+		sizes("sealed", 10, 10)
+		w.drop(spoor.Aged{Statistics: day})
+		sizes("without statistics", 10, 10)
+		w.drop(spoor.Aged{Hits: day})
+		sizes("without both", 0, 0)
+	}
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	w.s.selections.age = 0
+	w.visits("cookie", 2)
+	day := w.today()
+	w.sealAfter(40)
+	w.drop(spoor.Aged{Hits: day})
+	for filter, want := range map[string]int64{`{"path":"/read*"}`: 0, `{"active":{"days":100}}`: 1} {
+		x := spoor.Collection{Kind: spoor.CollectionSegment, Filter: parsed(t, filter)}
+		if n := w.size(x); n != want {
+			t.Errorf("without hits, %s: %d, want %d", filter, n, want)
+		}
 	}
 }
