@@ -167,7 +167,7 @@ func (c *checker) sets() error {
 	if err != nil {
 		return err
 	}
-	objected, err := readMembers(c.db, c.app.ID, setObjected)
+	objected, err := readObjected(c.db, c.app.ID)
 	if err != nil {
 		return err
 	}

@@ -361,6 +361,9 @@ func (s *Store) start() error {
 	if err := w.recount(); err != nil {
 		return errors.Join(fmt.Errorf("cannot count the newest hits of the store: %w", err), high.close())
 	}
+	if err := s.noteObjected(); err != nil {
+		return errors.Join(err, high.close())
+	}
 	s.filtersReady.Store(false)
 	groups := make(chan *group, groupsInFlight)
 	loader := make(chan struct{})

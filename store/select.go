@@ -42,7 +42,7 @@ func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, one spoor.N
 		return nil, err
 	}
 	var sets [setCount]*roaring.Bitmap
-	for _, set := range []byte{setLive, setAliased, setHeld, setObjected} {
+	for _, set := range []byte{setLive, setAliased, setHeld} {
 		if sets[set], err = readMembers(db, app.ID, set); err != nil {
 			return nil, err
 		}
@@ -51,7 +51,11 @@ func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, one spoor.N
 	if one != 0 {
 		s.all.And(roaring.BitmapOf(uint32(one)))
 	}
-	s.all.AndNot(sets[setObjected])
+	objected, err := readObjected(db, app.ID)
+	if err != nil {
+		return nil, err
+	}
+	s.all.AndNot(objected)
 	for it := roaring.And(sets[setHeld], s.all).Iterator(); it.HasNext(); {
 		n := it.Next()
 		st, err := readProfile(db, app.ID, spoor.Number(n))
