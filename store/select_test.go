@@ -23,15 +23,15 @@ func TestNamesFitIntoASet(t *testing.T) {
 	}
 }
 
-// naive evaluates a filter for one person, from what Profile and Hits show and
+// reference evaluates a filter for one person, from what Profile and Hits show and
 // in the words of REST.md.
-type naive struct {
+type reference struct {
 	s     *Store
 	app   *spoor.App
 	today spoor.Day
 }
 
-func (v *naive) holds(t *rapid.T, f map[string]any, p *spoor.Profile, hits []spoor.Hit) bool {
+func (v *reference) holds(t *rapid.T, f map[string]any, p *spoor.Profile, hits []spoor.Hit) bool {
 	for _, joint := range []string{"all", "any"} {
 		if parts, ok := f[joint].([]any); ok {
 			for _, part := range parts {
@@ -109,7 +109,7 @@ func ints(v any) any {
 }
 
 // count counts the hits that a condition is about.
-func (v *naive) count(f map[string]any, hits []spoor.Hit) (n int) {
+func (v *reference) count(f map[string]any, hits []spoor.Hit) (n int) {
 	fits := func(text, want string) bool {
 		if begin, ok := strings.CutSuffix(want, "*"); ok {
 			return text != "" && strings.HasPrefix(text, begin)
@@ -150,7 +150,7 @@ func (v *naive) count(f map[string]any, hits []spoor.Hit) (n int) {
 	return n
 }
 
-func (v *naive) attribute(f map[string]any, name string, p *spoor.Profile) bool {
+func (v *reference) attribute(f map[string]any, name string, p *spoor.Profile) bool {
 	typ, text := p.Attribute(name).Type, p.Text(name)
 	here := typ != spoor.TypeNull
 	moment := func(ms int64) {
@@ -204,7 +204,7 @@ func (v *naive) attribute(f map[string]any, name string, p *spoor.Profile) bool 
 }
 
 // order says how a value stands to another: less, is, more, or nothing.
-func (v *naive) order(typ spoor.Type, text, want string) string {
+func (v *reference) order(typ spoor.Type, text, want string) string {
 	say := func(n int) string { return [...]string{"less", "is", "more"}[n+1] }
 	switch typ {
 	case spoor.TypeInt, spoor.TypeFloat:
@@ -387,7 +387,7 @@ func TestSegmentsAgainstPeople(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		v := &naive{s: s, app: app, today: app.Day(c.ms())}
+		v := &reference{s: s, app: app, today: app.Day(c.ms())}
 		for range 12 {
 			f := filterOf(spoor.FilterDepthMax).Draw(t, "filter")
 			text, err := json.Marshal(f)
@@ -443,7 +443,7 @@ func parsed(t fataler, text string) *spoor.Filter {
 	return f
 }
 
-func compareSegment(t *rapid.T, v *naive, f map[string]any, text []byte) {
+func compareSegment(t *rapid.T, v *reference, f map[string]any, text []byte) {
 	segment := spoor.Collection{Kind: spoor.CollectionSegment, Filter: parsed(t, string(text))}
 	if again := parsed(t, string(segment.Filter.JSON())); string(again.JSON()) != string(segment.Filter.JSON()) {
 		t.Fatalf("%s becomes %s and then %s", text, segment.Filter.JSON(), again.JSON())
