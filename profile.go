@@ -112,8 +112,9 @@ type Profile struct {
 	MobileIDs                         []string
 	Consent                           Consent
 	Rights                            Rights
-	Former                            []Number    // profiles merged into this one
-	Attributes                        []Attribute // sorted by name; standard and custom; no TypeNull
+	Former                            []Number     // profiles merged into this one
+	Attributes                        []Attribute  // sorted by name; standard and custom; no TypeNull
+	Collections                       []Collection // tags, then lists, by id; their Size is not filled
 }
 
 // Plausible reports whether a text can be what a standard attribute holds: an
@@ -177,6 +178,10 @@ type Edit struct {
 	Attributes []Attribute // TypeNull removes
 	MobileAdd  []string
 	MobileDrop []string
+	TagAdd     []string // names; a tag that is new is made
+	TagDrop    []string // names; unknown ones are passed over
+	ListAdd    []uint32 // ids; ErrNoCollection if there is none
+	ListDrop   []uint32
 	Door       Door
 	At         int64 // when it was received
 }

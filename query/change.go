@@ -44,6 +44,9 @@ func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool
 	if errors.Is(err, spoor.ErrTaken) {
 		return nil, false, fieldError(c.ownID(), "Another user has this id.")
 	}
+	if errors.Is(err, spoor.ErrNoCollection) {
+		return nil, false, fieldError("list", "There is no list with this id.")
+	}
 	if errors.Is(err, spoor.ErrDaily) {
 		return nil, false, fieldError("key", "This is a cookieless visitor, known for a day: it may be several persons, so nobody can be made of it.")
 	}
@@ -73,7 +76,7 @@ func (c *call) createUser() error {
 	if err != nil {
 		return err
 	}
-	change := &spoor.Edit{UserID: e.userID, Attributes: e.attributes, MustCreate: true}
+	change := &spoor.Edit{UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags, MustCreate: true}
 	if e.userID != "" {
 		numbers, err := c.s.opt.Store.Find(c.app.ID, spoor.LookupUserID, e.userID)
 		if err != nil {
@@ -122,7 +125,7 @@ func (c *call) updateUser() error {
 	if err != nil {
 		return err
 	}
-	change := &spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes}
+	change := &spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags}
 	if p, _, err = c.apply(change, append(e.ignored, keyIgnored(e)...)); err != nil {
 		return err
 	}
@@ -145,7 +148,7 @@ func (c *call) updateOrCreateUser() error {
 	if e.userID == "" {
 		return fieldError(c.ownID(), "This field is required.")
 	}
-	change := &spoor.Edit{UserID: e.userID, Attributes: e.attributes}
+	change := &spoor.Edit{UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags}
 	if err := c.claim(change, e.key); err != nil {
 		return err
 	}
@@ -228,7 +231,7 @@ func (c *call) changeAttribute(name string, value jsontext.Value) error {
 	if err := e.errs.err(); err != nil {
 		return err
 	}
-	p, _, err = c.apply(&spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes}, nil)
+	p, _, err = c.apply(&spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags}, nil)
 	if err != nil {
 		return err
 	}
@@ -245,7 +248,7 @@ func (c *call) setAttributes() error {
 	if err != nil {
 		return err
 	}
-	change := &spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes}
+	change := &spoor.Edit{Number: p.Number, UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags}
 	_, _, err = c.apply(change, append(e.ignored, keyIgnored(e)...))
 	return err
 }

@@ -47,10 +47,32 @@ var userColumns = []column{
 	attr(spoor.AttrLinkedIn), attr(spoor.AttrTwitter), attr(spoor.AttrGoogle),
 	{"mobile_ids", func(p *spoor.Profile) string { return strings.Join(p.MobileIDs, " ") }},
 	{"attributes", customJSON},
+	collections("tags", spoor.CollectionTag), collections("lists", spoor.CollectionList),
 }
 
 func attr(name string) column {
 	return column{name, func(p *spoor.Profile) string { return p.Text(name) }}
+}
+
+// collections is a column with the names of tags or lists, as a JSON array: they
+// may hold any sign.
+func collections(name string, kind spoor.CollectionKind) column {
+	return column{name, func(p *spoor.Profile) string {
+		var w jsonWriter
+		for i := range p.Collections {
+			if p.Collections[i].Kind == kind {
+				if w.b == nil {
+					w.begin('[')
+				}
+				w.item(p.Collections[i].Name)
+			}
+		}
+		if w.b == nil {
+			return ""
+		}
+		w.end(']')
+		return string(w.b)
+	}}
 }
 
 // customJSON is the customer's own attributes as one JSON object.

@@ -38,6 +38,7 @@
 // cut before its last chunk, so that no client takes a part for the whole.
 // Streams need HTTP/1.1.
 //
-// Tags, lists, companies and filters are not here; they answer 501,
-// and fields of a body that were not kept are named in X-Spoor-Ignored.
+// Companies, and filters in the query of users/, are not here; they answer 501,
+// and fields of a body that were not kept are named in X-Spoor-Ignored. Who is
+// sought by more than an identifier is a segment.
 package query

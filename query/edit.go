@@ -31,6 +31,7 @@ type edit struct {
 	userID     string
 	key        string
 	attributes []spoor.Attribute
+	tags       []string // to be added
 	ignored    []string // fields that are known but not kept
 	errs       fieldErrors
 }
@@ -76,7 +77,7 @@ var notKept = []string{
 	"id", "created_at", "updated_at", "first_seen", "last_seen", "last_contacted", "last_heard_from",
 	"last_email_opened", "last_email_clicked", "page_views", "last_ip", "browser", "browser_version",
 	"os_type", "os_version", "resolution", "device", "browser_language", "country_code", "mobile_ids",
-	"companies", "company_id", "company_custom_id", "company", "lists", "tags", "attributes", "chat_id",
+	"companies", "company_id", "company_custom_id", "company", "lists", "attributes", "chat_id",
 }
 
 // newEdit converts the fields of a body. What is wrong stands in errs.
@@ -92,6 +93,8 @@ func newEdit(fields []member, v2 bool) *edit {
 			} else {
 				e.errs.add(f.name, "Not a valid key.")
 			}
+		case f.name == "tags":
+			e.addTags(f)
 		case f.name == "user_id", slices.Contains(notKept, f.name):
 			e.ignored = append(e.ignored, f.name)
 		default:
@@ -99,6 +102,50 @@ func newEdit(fields []member, v2 bool) *edit {
 		}
 	}
 	return e
+}
+
+// addTags reads tags: a list of names, or names with commas between. A user that
+// was read and is sent back has objects there, which change nothing.
+func (e *edit) addTags(f member) {
+	names, objects, ok := tagNames(f.value)
+	if e.tags = names; !ok {
+		e.errs.add(f.name, "Give a list of names.")
+	}
+	if objects {
+		e.ignored = append(e.ignored, f.name)
+	}
+}
+
+func tagNames(v jsontext.Value) (names []string, objects, ok bool) {
+	switch v.Kind() {
+	case 'n':
+		return nil, false, true
+	case '"':
+		for name := range strings.SplitSeq(unquote(v), ",") {
+			if name = strings.TrimSpace(name); name != "" {
+				names = append(names, name)
+			}
+		}
+		return names, false, true
+	case '[':
+	default:
+		return nil, false, false
+	}
+	dec := jsontext.NewDecoder(bytes.NewReader(v))
+	for _, err := dec.ReadToken(); err == nil && dec.PeekKind() != ']'; {
+		one, err := dec.ReadValue()
+		switch {
+		case err != nil:
+			return nil, false, false
+		case one.Kind() == '{':
+			objects = true
+		case one.Kind() == '"':
+			names = append(names, unquote(one))
+		default:
+			return nil, false, false
+		}
+	}
+	return names, objects, true
 }
 
 // junkIDs are what broken pages send for a person they do not know.

@@ -33,8 +33,8 @@ func TestCreateAndUpdate(t *testing.T) {
 	one := fmt.Sprintf("%s%d/", users, int64(id))
 	f("PUT", one, `{"user_id":"u1","status":2,"score":"7","country":"germany","first_seen":"2020-01-01T00:00:00Z","born":"0001-01-01T00:00:00Z"}`, 200,
 		`"user_id":"u1"`, `"status":"user"`, `"score":7`, `"country":"Germany"`, `"first_seen":null`, `"attributes":[]`)
-	r = f("PATCH", users+"u1", `{"phone_number":"+48 600","tags":["a"],"unsubscribed":"True"}`, 200, `"phone_number":"+48 600"`, `"unsubscribed":true`, `"email":"specs@example.com"`)
-	if r.header.Get("X-Spoor-Ignored") != "tags" {
+	r = f("PATCH", users+"u1", `{"phone_number":"+48 600","lists":["a"],"unsubscribed":"True"}`, 200, `"phone_number":"+48 600"`, `"unsubscribed":true`, `"email":"specs@example.com"`)
+	if r.header.Get("X-Spoor-Ignored") != "lists" {
 		t.Errorf("ignored %q", r.header.Get("X-Spoor-Ignored"))
 	}
 	f("PUT", "/api/public/users-by-id/u1/", `{"email":""}`, 200, `"email":null`)

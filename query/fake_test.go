@@ -35,6 +35,7 @@ type fakeStore struct {
 	objected map[string]bool // kind and text
 	receipts []spoor.Receipt // of each app, behind the first
 	asked    []string        // questions of statistics
+	shelf    map[spoor.AppID][]spoor.Collection
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log
@@ -232,8 +233,111 @@ func (f *fakeStore) Edit(e *spoor.Edit) (spoor.Number, bool, error) {
 			p.Attributes = append(p.Attributes, a)
 		}
 	}
+	change := func(kind spoor.CollectionKind, id uint32, name string, in bool) {
+		p.Collections = slices.DeleteFunc(p.Collections, func(c spoor.Collection) bool { return c.Kind == kind && (c.Name == name || c.ID == id) })
+		if in {
+			p.Collections = append(p.Collections, spoor.Collection{Kind: kind, ID: id, Name: name})
+		}
+	}
+	for _, name := range e.TagAdd {
+		change(spoor.CollectionTag, 20, name, true)
+	}
+	for _, name := range e.TagDrop {
+		change(spoor.CollectionTag, 0, name, false)
+	}
+	for _, id := range e.ListAdd {
+		change(spoor.CollectionList, id, "list", true)
+	}
+	for _, id := range e.ListDrop {
+		change(spoor.CollectionList, id, "list", false)
+	}
 	slices.SortFunc(p.Attributes, func(a, b spoor.Attribute) int { return strings.Compare(a.Name, b.Name) })
 	return p.Number, created, nil
+}
+
+func (f *fakeStore) Collections(app spoor.AppID, kind spoor.CollectionKind) (list []spoor.Collection, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for _, c := range f.shelf[app] {
+		if c.Kind == kind {
+			list = append(list, c)
+		}
+	}
+	return list, nil
+}
+
+func (f *fakeStore) Collection(app spoor.AppID, kind spoor.CollectionKind, id uint32) (*spoor.Collection, error) {
+	list, err := f.Collections(app, kind)
+	for i := range list {
+		if list[i].ID == id {
+			return &list[i], err
+		}
+	}
+	return nil, err
+}
+
+func (f *fakeStore) PutCollection(app spoor.AppID, c spoor.Collection) (spoor.Collection, error) {
+	if f.readOnly != nil {
+		return c, f.readOnly
+	}
+	if err := c.Check(); err != nil {
+		return c, err
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if c.ID == 0 {
+		c.ID, c.Created = 21, testNow.UnixMilli()
+	}
+	f.shelf[app] = append(slices.DeleteFunc(f.shelf[app], func(x spoor.Collection) bool { return x.Kind == c.Kind && x.ID == c.ID }), c)
+	return c, nil
+}
+
+func (f *fakeStore) DeleteCollection(app spoor.AppID, kind spoor.CollectionKind, id uint32) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.shelf[app] = slices.DeleteFunc(f.shelf[app], func(x spoor.Collection) bool { return x.Kind == kind && x.ID == id })
+	return nil
+}
+
+// Members has everybody in every segment.
+func (f *fakeStore) Members(app spoor.AppID, c *spoor.Collection, after spoor.Number, fn func(*spoor.Profile) error) (size int64, err error) {
+	f.mu.Lock()
+	list := slices.Clone(f.profiles[app])
+	f.mu.Unlock()
+	in := func(p *spoor.Profile) bool {
+		return c.Kind == spoor.CollectionSegment || slices.ContainsFunc(p.Collections, func(x spoor.Collection) bool { return x.Kind == c.Kind && x.ID == c.ID })
+	}
+	for _, p := range list {
+		if in(p) {
+			size++
+			if fn != nil && err == nil && p.Number > after {
+				err = fn(p)
+			}
+		}
+	}
+	return size, err
+}
+
+func (f *fakeStore) SegmentsOf(app spoor.AppID, _ spoor.Number) ([]spoor.Collection, error) {
+	return f.Collections(app, spoor.CollectionSegment)
+}
+
+func (f *fakeStore) Sizes(_ spoor.AppID, _ uint32, from, to spoor.Day) (list []spoor.Size, err error) {
+	for day := max(from, to-2); day < to; day++ { // not noted today
+		list = append(list, spoor.Size{Day: day, Count: int64(to-day) + 1})
+	}
+	return list, nil
+}
+
+// addCollections gives an app a tag, a list and a segment, each of id 20.
+func (ts *testServer) addCollections(app spoor.AppID) {
+	for kind := spoor.CollectionTag; kind <= spoor.CollectionSegment; kind++ {
+		c := spoor.Collection{Kind: kind, ID: 20, Name: "vip", Description: "dear", Created: testNow.UnixMilli()}
+		if kind == spoor.CollectionSegment {
+			c.Filter = &spoor.Filter{Op: spoor.FilterTag, Name: "vip"}
+		}
+		ts.store.shelf[app] = append(ts.store.shelf[app], c)
+	}
 }
 
 func (f *fakeStore) Tail(spoor.AppID) (<-chan spoor.Hit, func()) {
@@ -401,7 +505,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 		apps.list = append(apps.list, a.Clone())
 	}
 	ts := &testServer{t: t, now: testNow, log: new(bytes.Buffer)}
-	ts.store = &fakeStore{apps: apps, profiles: map[spoor.AppID][]*spoor.Profile{}, hits: map[spoor.AppID][]spoor.Hit{}}
+	ts.store = &fakeStore{apps: apps, profiles: map[spoor.AppID][]*spoor.Profile{}, hits: map[spoor.AppID][]spoor.Hit{}, shelf: map[spoor.AppID][]spoor.Collection{}}
 	opt := Options{
 		Store: ts.store, Apps: apps, Retention: fakeRetention{},
 		Secret:         []byte("secret of the test"),
@@ -534,6 +638,7 @@ func (ts *testServer) addProfile(app spoor.AppID, n spoor.Number, userID, email 
 // furnish gives the first app a person, a write key and a shared overview.
 func (ts *testServer) furnish() {
 	ts.addProfile(1, 1, "ada", "ada@example.com")
+	ts.addCollections(1)
 	app := ts.store.apps.list[0]
 	app.Keys = []spoor.WriteKey{{Key: "pub"}}
 	app.Share = spoor.HashToken("link")

@@ -46,6 +46,20 @@ func TestOtherAppByRoute(t *testing.T) {
 	if err := st.Write(hits); err != nil || hits[0].Outcome != spoor.Stored {
 		t.Fatal(hits[0].Outcome, err)
 	}
+	for i := range 20 { // so that the other app's own have other ids
+		for kind := spoor.CollectionTag; kind <= spoor.CollectionSegment; kind++ {
+			c := spoor.Collection{Kind: kind, Name: fmt.Sprint("secret ", i), Description: "secret"}
+			if kind == spoor.CollectionSegment {
+				c.Filter = &spoor.Filter{Op: spoor.FilterTag, Name: "secret 19"}
+			}
+			if _, err := st.PutCollection(shop.ID, c); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if _, _, err := st.Edit(&spoor.Edit{App: shop.ID, Number: hits[0].Profile, TagAdd: []string{"secret 19"}, ListAdd: []uint32{20}, At: now}); err != nil {
+		t.Fatal(err)
+	}
 	ts := newTestServer(t, func(o *Options) { o.Store, o.Apps, o.PrivateMetrics = st, st, true })
 	before := belongings(t, st, shop.ID)
 	id := fmt.Sprint(st.PublicID(shop.ID, hits[0].Profile))
@@ -119,6 +133,11 @@ func belongings(t *testing.T, st *store.Store, id spoor.AppID) string {
 		}
 	}
 	keep(st.Profiles(id, 0, func(p *spoor.Profile) error { all = append(all, *p); return nil }))
+	for kind := spoor.CollectionTag; kind <= spoor.CollectionSegment; kind++ {
+		list, err := st.Collections(id, kind)
+		keep(err)
+		all = append(all, list)
+	}
 	keep(st.ScanHits(id, day-1, day+2, func(h *spoor.Hit) error { all = append(all, *h); return nil }))
 	_, err := st.AuditEntries(id, 0, func(e *spoor.AuditEntry) error { all = append(all, *e); return nil })
 	keep(err)

@@ -37,18 +37,22 @@ func (c *call) link(query string) string {
 	if query == "" {
 		return ""
 	}
-	base := c.s.opt.PublicURL
-	if base == "" {
-		base = "http://" + string(c.ctx.Host())
-		if c.ctx.IsTLS() {
-			base = "https://" + string(c.ctx.Host())
-		}
-	}
 	path, _, _ := strings.Cut(string(c.ctx.RequestURI()), "?")
 	if c.who.local {
 		query += "&app=" + url.QueryEscape(c.app.Name)
 	}
-	return base + strings.TrimSuffix(path, "/") + "/?" + query
+	return c.base() + strings.TrimSuffix(path, "/") + "/?" + query
+}
+
+// base is scheme and host of the addresses in replies.
+func (c *call) base() string {
+	switch {
+	case c.s.opt.PublicURL != "":
+		return c.s.opt.PublicURL
+	case c.ctx.IsTLS():
+		return "https://" + string(c.ctx.Host())
+	}
+	return "http://" + string(c.ctx.Host())
 }
 
 // pageNumber is the page asked for, from 1.
@@ -84,6 +88,8 @@ type cursorKind byte
 const (
 	cursorUsers cursorKind = 1 + iota
 	cursorHistory
+	cursorMembers
+	cursorCatalogue
 )
 
 // seal packs a position into an opaque cursor. It is encrypted because
@@ -133,6 +139,7 @@ type marks struct {
 
 type mark struct {
 	app  spoor.AppID
+	in   collection
 	page int64
 }
 
@@ -140,20 +147,20 @@ const marksMax = 10_000
 
 // at returns the number behind which the page begins, and how many profiles
 // are still to be skipped.
-func (m *marks) at(app spoor.AppID, page int64) (after spoor.Number, skip int64) {
+func (m *marks) at(at mark) (after spoor.Number, skip int64) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if n, ok := m.after[mark{app, page}]; ok {
+	if n, ok := m.after[at]; ok {
 		return n, 0
 	}
-	return 0, (page - 1) * pageSize
+	return 0, (at.page - 1) * pageSize
 }
 
-func (m *marks) set(app spoor.AppID, page int64, after spoor.Number) {
+func (m *marks) set(at mark, after spoor.Number) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	if m.after == nil || len(m.after) >= marksMax {
 		m.after = map[mark]spoor.Number{}
 	}
-	m.after[mark{app, page}] = after
+	m.after[at] = after
 }

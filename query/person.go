@@ -57,6 +57,9 @@ func facts(app *spoor.App, p *spoor.Profile) (list []fact) {
 	for _, m := range p.MobileIDs {
 		add("mobile_id", m)
 	}
+	for _, c := range p.Collections {
+		add(c.Kind.String(), c.Name)
+	}
 	for _, t := range [...]struct {
 		name string
 		ms   int64

@@ -110,6 +110,7 @@ var (
 func problemOf(err error) (p *problem, known bool) {
 	var held *spoor.HeldError
 	var bad *spoor.QueryError
+	var refused *spoor.CollectionError
 	switch {
 	case errors.As(err, &p):
 		return p, true
@@ -119,10 +120,12 @@ func problemOf(err error) (p *problem, known bool) {
 		return errReadOnly, true
 	case errors.Is(err, spoor.ErrClosed):
 		return errClosing, true
-	case errors.Is(err, spoor.ErrNoProfile):
+	case errors.Is(err, spoor.ErrNoProfile), errors.Is(err, spoor.ErrNoCollection):
 		return errNotFound, true
 	case errors.As(err, &bad):
 		return oneField(bad.Field, bad.Text), true
+	case errors.As(err, &refused):
+		return oneField(refused.Field, refused.What), true
 	case errors.As(err, &held):
 		return detail(fasthttp.StatusConflict, "Nothing was removed: "+held.Error()+"."), true
 	}

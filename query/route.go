@@ -78,8 +78,19 @@ func routes() []route {
 			route{"GET", one + "ping_hits/", scopeApp, read, "users.ping_hits", (*call).pingHits},
 			route{"GET", one + "events/", scopeApp, read, "users.events", (*call).events},
 			route{"GET", one + "timeline/", scopeApp, read, "users.timeline", (*call).timeline},
+			route{"GET", one + "segments/", scopeApp, read, "users.segments", (*call).segmentsOf},
+			route{"POST", one + "add_tag/", scopeApp, write, "users.add_tag", (*call).addTag},
+			route{"POST", one + "add_many_tags/", scopeApp, write, "users.add_tags", (*call).addManyTags},
+			route{"POST", one + "add_to_list/", scopeApp, write, "users.add_to_list", (*call).addToList},
 		)
+		for _, method := range []string{"POST", "DELETE"} { // clients differ
+			table = append(table,
+				route{method, one + "remove_tag/", scopeApp, write, "users.remove_tag", (*call).removeTag},
+				route{method, one + "remove_from_list/", scopeApp, write, "users.remove_from_list", (*call).removeFromList},
+			)
+		}
 	}
+	table = append(table, collectionRoutes()...)
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		for _, pattern := range []string{"/api/public/companies/*", "/api/public/companies-by-id/*"} {
 			table = append(table, route{method, pattern, scopeApp, read, "", (*call).companies})

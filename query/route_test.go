@@ -88,6 +88,10 @@ var bodies = map[string]string{
 	"objections.add": `{"who":"a@x.example"}`, "objections.lift": `{"who":"known@x.example"}`,
 	"apps.tokens.create": `{"name":"n","role":"read"}`,
 	"apps.links.create":  `{"to":"https://shop.example/sale"}`,
+	"tags.create":        `{"name":"new"}`, "lists.create": `{"name":"new"}`, "segments.create": `{"name":"new","filter":{"tag":"vip"}}`,
+	"tags.update": `{"name":"newer"}`, "lists.update": `{"name":"newer"}`, "segments.update": `{"name":"newer"}`,
+	"segments.preview": `{"filter":{"tag":"vip"}}`, "users.add_tag": `{"name":"vip"}`, "users.remove_tag": `{"name":"vip"}`,
+	"users.add_tags": `{"tag_names":["vip"]}`, "users.add_to_list": `{"list":20}`, "users.remove_from_list": `{"list":20}`,
 }
 
 var queries = map[string]string{
@@ -97,7 +101,7 @@ var queries = map[string]string{
 
 // pathOf is a path of a route that there is in testServer, once ada is.
 func pathOf(r route) string {
-	return strings.NewReplacer(":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[r.pattern] + queries[r.method+" "+r.pattern]
+	return strings.NewReplacer("/tags/:id", "/tags/20", "/lists/:id", "/lists/20", "/segments/:id", "/segments/20", ":id", "1001", ":custom_id", "ada", ":name", "shop", ":key", "pub", ":token", "shop-read", "*", "1/").Replace(r.pattern) + queries[r.pattern] + queries[r.method+" "+r.pattern]
 }
 
 // Goal: nobody gets more than the table says, and each access is audited.

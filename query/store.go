@@ -29,6 +29,22 @@ type Store interface {
 	// Edit fails with spoor.ErrTaken if the user id belongs to another
 	// profile, and with spoor.ErrNoProfile.
 	Edit(e *spoor.Edit) (n spoor.Number, created bool, err error)
+	// Collections lists an app's tags, lists or segments by id, without sizes.
+	Collections(app spoor.AppID, kind spoor.CollectionKind) ([]spoor.Collection, error)
+	// Collection returns nil if there is none.
+	Collection(app spoor.AppID, kind spoor.CollectionKind, id uint32) (*spoor.Collection, error)
+	// PutCollection makes one (ID 0) or changes one. It fails with
+	// spoor.ErrNoCollection and *spoor.CollectionError, as DeleteCollection does.
+	PutCollection(app spoor.AppID, c spoor.Collection) (spoor.Collection, error)
+	DeleteCollection(app spoor.AppID, kind spoor.CollectionKind, id uint32) error
+	// Members counts who is in a collection, stored or not, and walks the
+	// profiles behind a number, in order of numbers, if fn is not nil.
+	Members(app spoor.AppID, c *spoor.Collection, after spoor.Number, fn func(*spoor.Profile) error) (size int64, err error)
+	// SegmentsOf lists the segments in which a person is now.
+	SegmentsOf(app spoor.AppID, n spoor.Number) ([]spoor.Collection, error)
+	// Sizes lists what was noted of a segment on the days from to to, both
+	// included.
+	Sizes(app spoor.AppID, segment uint32, from, to spoor.Day) ([]spoor.Size, error)
 	// SetRight grants a right to a person until the end of a day, or takes it
 	// back with day 0. It fails with spoor.ErrNoProfile.
 	SetRight(app spoor.AppID, n spoor.Number, right spoor.Right, until spoor.Day) (*spoor.Profile, error)

@@ -40,8 +40,7 @@ func writeUser(w *jsonWriter, p *spoor.Profile, v2 bool) {
 	emptyList(w, "companies")
 	writeAttributes(w, p)
 	w.textOrNull("gravatar_url", p.Text(spoor.AttrGravatar))
-	emptyList(w, "lists")
-	emptyList(w, "tags")
+	writeMemberships(w, p)
 	w.bool("notifications", p.Text(spoor.AttrNotifications) != "false")
 	w.textOrNull("facebook_url", p.Text(spoor.AttrFacebook))
 	w.textOrNull("linkedin_url", p.Text(spoor.AttrLinkedIn))
@@ -88,6 +87,33 @@ func writeLaterFields(w *jsonWriter, p *spoor.Profile) {
 func emptyList(w *jsonWriter, name string) {
 	w.key(name)
 	w.b = append(w.b, '[', ']')
+}
+
+// writeMemberships appends the lists and tags.
+func writeMemberships(w *jsonWriter, p *spoor.Profile) {
+	w.key("lists")
+	w.begin('[')
+	for i := range p.Collections {
+		if c := &p.Collections[i]; c.Kind == spoor.CollectionList {
+			w.begin('{')
+			w.int("id", int64(c.ID))
+			w.text("name", c.Name)
+			w.text("description", c.Description)
+			w.end('}')
+		}
+	}
+	w.end(']')
+	w.key("tags")
+	w.begin('[')
+	for i := range p.Collections {
+		if c := &p.Collections[i]; c.Kind == spoor.CollectionTag {
+			w.begin('{')
+			w.text("name", c.Name)
+			w.int("id", int64(c.ID))
+			w.end('}')
+		}
+	}
+	w.end(']')
 }
 
 // writeAttributes appends the customer's own attributes.

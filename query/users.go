@@ -20,49 +20,68 @@ func (c *call) listUsers() error {
 	if err != nil {
 		return err
 	}
+	return c.listPeople(people{kind: cursorUsers, walk: func(after spoor.Number, fn func(*spoor.Profile) error) error {
+		return c.s.opt.Store.Profiles(c.app.ID, after, fn)
+	}}, count)
+}
+
+// people are profiles that are shown in pages.
+type people struct {
+	kind cursorKind
+	in   collection // none: all profiles of the app
+	walk func(after spoor.Number, fn func(*spoor.Profile) error) error
+}
+
+// collection names a tag, a list or a segment.
+type collection struct {
+	kind spoor.CollectionKind
+	id   uint32
+}
+
+func (c *call) listPeople(l people, count int64) error {
 	if c.v2 {
-		return c.listUsersByCursor(count)
+		return c.listByCursor(l, count)
 	}
 	page, err := c.pageNumber()
 	if err != nil {
 		return err
 	}
-	after, skip := c.s.marks.at(c.app.ID, page)
+	after, skip := c.s.marks.at(mark{c.app.ID, l.in, page})
 	if skip >= count && page > 1 {
 		next, previous := neighbours(page, false)
 		return c.envelope(&jsonWriter{}, count, next, previous)
 	}
-	results, last, more, err := c.userPage(after, skip)
+	results, last, more, err := c.userPage(l, after, skip)
 	if err != nil {
 		return err
 	}
 	if more {
-		c.s.marks.set(c.app.ID, page+1, last)
+		c.s.marks.set(mark{c.app.ID, l.in, page + 1}, last)
 	}
 	next, previous := neighbours(page, more)
 	return c.envelope(results, count, next, previous)
 }
 
-func (c *call) listUsersByCursor(count int64) error {
-	after, err := c.cursor(cursorUsers)
+func (c *call) listByCursor(l people, count int64) error {
+	after, err := c.cursor(l.kind)
 	if err != nil {
 		return err
 	}
-	results, last, more, err := c.userPage(spoor.Number(after), 0)
+	results, last, more, err := c.userPage(l, spoor.Number(after), 0)
 	if err != nil {
 		return err
 	}
 	next := ""
 	if more {
-		next = "cursor=" + c.s.seal(cursorUsers, c.app.ID, int64(last))
+		next = "cursor=" + c.s.seal(l.kind, c.app.ID, int64(last))
 	}
 	return c.envelope(results, count, next, "")
 }
 
 // userPage writes up to a page of users; more tells whether others follow.
-func (c *call) userPage(after spoor.Number, skip int64) (w *jsonWriter, last spoor.Number, more bool, err error) {
+func (c *call) userPage(l people, after spoor.Number, skip int64) (w *jsonWriter, last spoor.Number, more bool, err error) {
 	w = &jsonWriter{}
-	err = c.s.opt.Store.Profiles(c.app.ID, after, func(p *spoor.Profile) error {
+	err = l.walk(after, func(p *spoor.Profile) error {
 		if skip > 0 {
 			skip--
 			return nil

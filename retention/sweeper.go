@@ -30,6 +30,7 @@ type Store interface {
 	Audit(a spoor.Access) error
 	TrimAudit(app spoor.AppID, before int64) (removed int64, err error)
 	DropReceipts(app spoor.AppID, before time.Time) error
+	SizeSegments(ctx context.Context, app spoor.AppID) error
 }
 
 // Options configure a Sweeper. Store is needed.
@@ -56,6 +57,7 @@ type Sweeper struct {
 	first     atomic.Int64              // when Run sweeps first, Unix ms; 0: it does not run
 	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
 	reclaimed time.Time                 // when bytes were last given back
+	sized     map[spoor.AppID]spoor.Day // when sizes of segments were last noted; of runSizes alone
 	erased    chan struct{}
 	waits     map[spoor.AppID]spoor.Day // apps that should end, and whose holds last until then
 	figures   figures
@@ -91,7 +93,7 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, sized: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
 }
 
 // Figures reads the counters.
@@ -105,17 +107,21 @@ func (s *Sweeper) Figures() Figures {
 }
 
 // Run sweeps every app at its midnight until ctx ends. A sweep that was missed
-// while the program did not run is made up for after the grace period.
+// while the program did not run is made up for after the grace period. It also
+// notes the sizes of segments once a day.
 func (s *Sweeper) Run(ctx context.Context) {
 	s.notePending()
 	s.announce()
 	if s.figures.oldest.Load() > 0 { // a removal was decided before the start; no clock is needed to finish it
 		s.Hurry()
 	}
+	var sizes sync.WaitGroup
+	sizes.Go(func() { s.runSizes(ctx) })
+	defer sizes.Wait()
 	began := time.Now()
 	s.first.Store(s.opts.Now().Add(s.opts.Grace).UnixMilli())
 	watch := newWatch(s.opts.Now)
-	ticks := time.NewTicker(min(tick, max(s.opts.Grace/4, 100*time.Millisecond)))
+	ticks := time.NewTicker(s.tick())
 	defer ticks.Stop()
 	var failed time.Time
 	for {

@@ -105,7 +105,7 @@ func (c *checker) run() (err error) {
 	if c.hidden, err = readHidden(c.db, c.app.ID); err != nil {
 		return err
 	}
-	for _, step := range []func() error{c.profiles, c.sets, c.hits, c.totals, c.idents, c.eventIDs} {
+	for _, step := range []func() error{c.profiles, c.sets, c.collections, c.hits, c.totals, c.idents, c.eventIDs} {
 		if err := step(); err != nil {
 			return err
 		}
@@ -149,7 +149,7 @@ func (c *checker) unknown(prefix byte) error {
 }
 
 func (c *checker) sets() error {
-	if err := errors.Join(c.unknown(prefixSet), c.unknown(prefixActivity)); err != nil {
+	if err := errors.Join(c.unknown(prefixSet), c.unknown(prefixActivity), c.unknown(prefixMember)); err != nil {
 		return err
 	}
 	live, err := readMembers(c.db, c.app.ID, setLive)
@@ -167,12 +167,24 @@ func (c *checker) sets() error {
 	if err != nil {
 		return err
 	}
+	objected, err := readObjected(c.db, c.app.ID)
+	if err != nil {
+		return err
+	}
+	for it := objected.Iterator(); it.HasNext(); {
+		if n := spoor.Number(it.Next()); c.people[n] == nil {
+			c.bad("profile %d is in the set of who objected but does not exist", n)
+		}
+	}
 	for it := held.Iterator(); it.HasNext(); {
 		if n := spoor.Number(it.Next()); c.people[n] == nil {
 			c.bad("profile %d is in the set of the held but does not exist", n)
 		}
 	}
 	for n, p := range c.people {
+		if at := p.state.rights().Objected; objected.Contains(uint32(n)) != (at != 0) {
+			c.bad("profile %d: an objection on record is %t, the set of who objected says otherwise", n, at != 0)
+		}
 		if r := p.state.rights(); held.Contains(uint32(n)) != onRecord(r) {
 			c.bad("profile %d: a hold or restriction on record is %t, the set of the held says otherwise", n, onRecord(r))
 		}
@@ -204,6 +216,59 @@ func (c *checker) sets() error {
 		}
 	}
 	return nil
+}
+
+// collections compares the bitmaps of tags and lists with what profiles say of
+// themselves, and looks for what belongs to none.
+func (c *checker) collections() error {
+	known := map[collectionRef]bool{}
+	for kind := spoor.CollectionTag; kind <= spoor.CollectionSegment; kind++ {
+		highest := uint32(0)
+		newest, err := scanCollections(c.db, c.app.ID, kind, func(x *spoor.Collection) {
+			known[collectionRef{kind, x.ID}] = true
+			highest = max(highest, x.ID)
+		})
+		if err != nil {
+			return err
+		}
+		if highest > newest {
+			c.bad("%s %d has an id that was not given out", kind, highest)
+		}
+	}
+	members := map[collectionRef]*roaring.Bitmap{}
+	err := scan(c.db, key1(nil, prefixMember, c.app.ID), func(key, _ []byte) error {
+		at := collectionRef{spoor.CollectionKind(key[5]), be32(key[6:])}
+		if members[at] != nil {
+			return nil
+		}
+		if !known[at] {
+			c.bad("%s %d has members but is not in the catalogue", at.kind, at.id)
+		}
+		var err error
+		members[at], err = readChunks(c.db, membersKey(nil, c.app.ID, at))
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	for n, p := range c.people {
+		for _, at := range p.state.memberOf() {
+			if known[at] && (members[at] == nil || !members[at].CheckedRemove(uint32(n))) {
+				c.bad("profile %d is in %s %d, whose members do not have it", n, at.kind, at.id)
+			}
+		}
+	}
+	for at, left := range members {
+		if known[at] && !left.IsEmpty() {
+			c.bad("%s %d has %d members that do not say so", at.kind, at.id, left.GetCardinality())
+		}
+	}
+	return scan(c.db, append(key1(nil, prefixCatalogue, c.app.ID), catalogueSize), func(key, _ []byte) error {
+		if id := be32(key[6:]); !known[collectionRef{spoor.CollectionSegment, id}] {
+			c.bad("segment %d has sizes but is not in the catalogue", id)
+		}
+		return nil
+	})
 }
 
 // daySum is what the hits of a day add up to.

@@ -96,7 +96,7 @@ func contents(t *testing.T, s *Store) map[string][]byte {
 				m, apps, err := readStoreMark(db)
 				all[string(key)] = fmt.Appendf(nil, "%d hits, %d apps", m.hits, apps)
 				return err
-			case key[0] == prefixActivity || key[0] == prefixSet:
+			case key[0] == prefixActivity || key[0] == prefixSet || key[0] == prefixMember:
 				c, err := readSet(value)
 				if err == nil && c.add != nil { // several encodings of a bitmap are equal
 					all[string(key)] = fmt.Append(nil, c.add.ToArray())

@@ -10,7 +10,8 @@ import (
 
 // Edit creates or changes a profile and returns once the change is on disk.
 // It is no activity. Errors: spoor.ErrTaken, spoor.ErrNoProfile,
-// spoor.ErrDaily, a *spoor.MisfitError, and those of a Sink.
+// spoor.ErrDaily, spoor.ErrNoCollection, a *spoor.MisfitError or
+// *spoor.CollectionError, and those of a Sink.
 func (s *Store) Edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 	err = s.change(func(g *group) (err error) {
 		n, created, err = g.edit(e)
@@ -50,6 +51,9 @@ func (g *group) edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 		if other != nil && other != p {
 			return 0, false, spoor.ErrTaken
 		}
+	}
+	if err := g.checkMemberships(a, p, e); err != nil {
+		return 0, false, err
 	}
 	if created = p == nil; created {
 		if err := g.checkPublic(a, e.ID); err != nil {
@@ -144,6 +148,9 @@ func (g *group) change(p *pending, e *spoor.Edit) error {
 	}
 	for _, m := range e.MobileDrop {
 		p.add.put(spoor.LookupMobile, m, false, at)
+	}
+	if err := g.changeMemberships(p, e, at); err != nil {
+		return err
 	}
 	for _, attr := range e.Attributes {
 		if attr.Name == spoor.AttrUserID && attr.Type == spoor.TypeNull {

@@ -247,7 +247,7 @@ func (g *group) bar(a *appState, s *state, change func(*barrier)) error {
 		return err
 	}
 	for _, e := range s.elems {
-		if e.present {
+		if e.present && membershipOf(e.kind) == spoor.CollectionNone {
 			if err := note(e.kind, e.text); err != nil {
 				return err
 			}

@@ -194,17 +194,19 @@ func (g *group) account(a *appState, day spoor.Day) (*account, error) {
 // member changes one of the app's sets of profiles.
 func (g *group) member(a *appState, set int, n spoor.Number, in bool) {
 	g.touchApp(a)
-	c := &a.sets[set]
+	a.sets[set].put(n, in)
+}
+
+func (c *setChange32) put(n spoor.Number, in bool) {
 	if c.add == nil {
 		c.add, c.drop = roaring.New(), roaring.New()
 	}
-	if in {
-		c.add.Add(uint32(n))
-		c.drop.Remove(uint32(n))
-	} else {
-		c.drop.Add(uint32(n))
-		c.add.Remove(uint32(n))
+	to, from := c.add, c.drop
+	if !in {
+		to, from = from, to
 	}
+	to.Add(uint32(n))
+	from.Remove(uint32(n))
 }
 
 // flush writes the collected changes into the batch: each profile, bitmap,
@@ -276,6 +278,10 @@ func (g *group) flushSets(a *appState) {
 		g.putChunks(a.sets[set], func(chunk uint16) []byte { return setKey(nil, a.app.ID, byte(set), chunk) })
 		a.sets[set] = setChange32{}
 	}
+	for of, change := range a.members {
+		g.putChunks(change, func(chunk uint16) []byte { return memberKey(nil, a.app.ID, of, chunk) })
+	}
+	clear(a.members)
 }
 
 // putChunks cuts a change of a set into its chunks and writes each.

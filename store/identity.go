@@ -416,7 +416,12 @@ func (g *group) absorb(p, q *pending) error {
 		g.set(numberKey(nil, a.app.ID, f.number), putUint(appendHeader(nil), identNumber, uint64(p.n)))
 		g.merged[profileRef{a.app.ID, f.number}] = p.n
 	}
+	g.joinMemberships(p, q, &before, theirs, ours)
 	g.joinRights(p, before.rights(), theirs.rights())
+	if p.facts.rights.Objected != 0 {
+		g.member(a, setObjected, q.n, false)
+		g.member(a, setObjected, p.n, true)
+	}
 	if onRecord(p.facts.rights) {
 		g.member(a, setHeld, q.n, false)
 		g.member(a, setHeld, p.n, true)

@@ -19,7 +19,9 @@ const (
 	prefixHit       = 'H'
 	prefixIdent     = 'I' // identifiers
 	prefixJournal   = 'J' // removals whose bytes are not gone yet
-	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased, held
+	prefixCatalogue = 'K' // tags, lists, segments, and sizes of segments
+	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased, held, objected
+	prefixMember    = 'M' // bitmaps of who has a tag or is in a list
 	prefixNumber    = 'N' // former number → person
 	prefixNotice    = 'O' // what a webhook is to be told
 	prefixProfile   = 'P'
@@ -33,7 +35,7 @@ const (
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
 	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
-	prefixIdent, prefixJournal, prefixSet, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixTable, prefixWriter, prefixAudit,
+	prefixIdent, prefixJournal, prefixCatalogue, prefixSet, prefixMember, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixTable, prefixWriter, prefixAudit,
 }
 
 const (
@@ -49,6 +51,10 @@ const (
 	setContacts = 1
 	setAliased  = 2
 	setHeld     = 3 // a hold or restriction is on record, lapsed or not
+	setObjected = 4 // is left out of everything
+	setCount    = 5
+
+	catalogueSize = 16 // of prefixCatalogue, beside the kinds of collections
 
 	writerApp = 0 // of prefixWriter, app > 0
 	writerDay = 1
@@ -81,6 +87,31 @@ func activityKey(dst []byte, app spoor.AppID, day spoor.Day, kind byte, chunk ui
 
 func setKey(dst []byte, app spoor.AppID, set byte, chunk uint16) []byte {
 	return binary.BigEndian.AppendUint16(append(key1(dst, prefixSet, app), set), chunk)
+}
+
+// catalogueKey is an entry of the catalogue; id 0 holds the newest id of the kind.
+func catalogueKey(dst []byte, app spoor.AppID, at collectionRef) []byte {
+	dst = append(key1(dst, prefixCatalogue, app), byte(at.kind))
+	return binary.BigEndian.AppendUint32(dst, at.id)
+}
+
+// sizesKey is the prefix of a segment's sizes, one a day.
+func sizesKey(dst []byte, app spoor.AppID, segment uint32) []byte {
+	return binary.BigEndian.AppendUint32(append(key1(dst, prefixCatalogue, app), catalogueSize), segment)
+}
+
+func sizeKey(dst []byte, app spoor.AppID, segment uint32, day spoor.Day) []byte {
+	return appendDay(sizesKey(dst, app, segment), day)
+}
+
+// membersKey is the prefix of the chunks of a tag's or list's bitmap.
+func membersKey(dst []byte, app spoor.AppID, of collectionRef) []byte {
+	dst = append(key1(dst, prefixMember, app), byte(of.kind))
+	return binary.BigEndian.AppendUint32(dst, of.id)
+}
+
+func memberKey(dst []byte, app spoor.AppID, of collectionRef, chunk uint16) []byte {
+	return binary.BigEndian.AppendUint16(membersKey(dst, app, of), chunk)
 }
 
 func countKey(dst []byte, app spoor.AppID, day spoor.Day, dim spoor.Dimension, text uint64) []byte {

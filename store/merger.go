@@ -52,7 +52,7 @@ func (m *operands) Finish(bool) ([]byte, io.Closer, error) {
 	switch m.prefix {
 	case prefixProfile:
 		return foldValues(all, readState, (*state).fold, func(raw []byte) *state { return &state{unknown: [][]byte{raw}} }), nil, nil
-	case prefixActivity, prefixSet:
+	case prefixActivity, prefixSet, prefixMember:
 		return foldValues(all, readSet, (*setChange).fold, func(raw []byte) *setChange { return &setChange{unknown: [][]byte{raw}} }), nil, nil
 	case prefixCount:
 		return foldValues(all, readCounts, (*counts).fold, func(raw []byte) *counts { return &counts{unknown: [][]byte{raw}} }), nil, nil

@@ -45,7 +45,7 @@ var stateOf = rapid.Custom(func(t *rapid.T) *state {
 		s.set(name, typ, rapid.SampledFrom([]string{"", "1", "2"}).Draw(t, "text"), at())
 	}
 	for range rapid.IntRange(0, 3).Draw(t, "elements") {
-		kind := rapid.SampledFrom([]spoor.Lookup{spoor.LookupKey, spoor.LookupMobile}).Draw(t, "kind")
+		kind := rapid.SampledFrom([]spoor.Lookup{spoor.LookupKey, spoor.LookupMobile, membership(spoor.CollectionTag)}).Draw(t, "kind")
 		s.put(kind, rapid.SampledFrom([]string{"k", "l"}).Draw(t, "key"), rapid.Bool().Draw(t, "present"), at())
 	}
 	for range rapid.IntRange(0, 2).Draw(t, "former") {
@@ -155,7 +155,8 @@ func TestMergingIsAssociative(t *testing.T) {
 			t.Fatalf("in portions %x\nin one go   %x", got, want)
 		}
 	}))
-	for name, key := range map[string][]byte{"sets": setKey(nil, 1, setLive, 0), "activity": activityKey(nil, 1, 1, activityActive, 0)} {
+	for name, key := range map[string][]byte{"sets": setKey(nil, 1, setLive, 0), "activity": activityKey(nil, 1, 1, activityActive, 0),
+		"members": memberKey(nil, 1, collectionRef{spoor.CollectionTag, 1}, 0)} {
 		t.Run(name, rapid.MakeCheck(func(t *rapid.T) {
 			values := encodeAll(t, rapid.SliceOfN(setOf, 2, 8).Draw(t, "changes"), true)
 			want, err := readSet(foldInOrder(key, values))

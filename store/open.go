@@ -101,6 +101,7 @@ type Store struct {
 	stop  chan struct{} // closed by Close
 	lost  mark
 
+	selections selections
 	reclaiming sync.Mutex                    // one owner of work on stretches of keys
 	big        atomic.Pointer[[]spoor.AppID] // by number; see tableEnd
 }
@@ -127,6 +128,7 @@ func Open(o Options) (*Store, error) {
 	}
 	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
+	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}
 	if o.ReadOnly {
 		s.queue.close(spoor.ErrReadOnly)
 		close(s.done)
@@ -359,6 +361,9 @@ func (s *Store) start() error {
 	}
 	if err := w.recount(); err != nil {
 		return errors.Join(fmt.Errorf("cannot count the newest hits of the store: %w", err), high.close())
+	}
+	if err := s.noteObjected(); err != nil {
+		return errors.Join(err, high.close())
 	}
 	s.filtersReady.Store(false)
 	groups := make(chan *group, groupsInFlight)

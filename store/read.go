@@ -85,7 +85,8 @@ func (s *Store) Profile(app spoor.AppID, n spoor.Number) (p *spoor.Profile, err 
 		}
 		people := secret.permutation("profile")
 		p = st.profile(app, n, &people)
-		return nil
+		p.Collections, err = st.collections(newCatalogueReader(db, app).find)
+		return err
 	})
 	return p, err
 }
@@ -178,13 +179,18 @@ func (s *Store) Profiles(app spoor.AppID, behind spoor.Number, fn func(*spoor.Pr
 			return err
 		}
 		people := secret.permutation("profile")
+		names := newCatalogueReader(db, app)
 		prefix := key1(nil, prefixProfile, app)
 		return scanSpan(db, profileKey(nil, app, behind+1), after(prefix), func(key, value []byte) error {
 			st, err := readState(value)
 			if err != nil {
 				return fmt.Errorf("cannot read a profile of app %d: %w", app, err)
 			}
-			return fn(st.profile(app, spoor.Number(be32(key[5:])), &people))
+			p := st.profile(app, spoor.Number(be32(key[5:])), &people)
+			if p.Collections, err = st.collections(names.find); err != nil {
+				return err
+			}
+			return fn(p)
 		})
 	})
 }

@@ -195,6 +195,10 @@ func (g *group) forget(p *pending, s *state) {
 	if onRecord(s.rights()) {
 		g.member(a, setHeld, p.n, false)
 	}
+	if s.rights().Objected != 0 {
+		g.member(a, setObjected, p.n, false)
+	}
+	g.leaveCollections(p, s)
 	g.remove(profileKey(nil, id, p.n))
 	p.gone = true
 	g.drop(p)

@@ -107,6 +107,7 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	r := s.rights()
 	p.facts.rights = r
 	g.member(a, setHeld, p.n, onRecord(r))
+	g.member(a, setObjected, p.n, r.Objected != 0)
 	if r.Uncounted(a.app.Day(at)) {
 		a.rewrites++
 		p.facts.visit.detailed = false
@@ -120,6 +121,13 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 		}
 	}
 	profile := s.profile(app, p.n, &a.people)
+	c, err := g.catalogue(a)
+	if err != nil {
+		return nil, err
+	}
+	if profile.Collections, err = s.collections(c.find); err != nil {
+		return nil, err
+	}
 	what := right.String() + ".set"
 	if until == 0 {
 		what = right.String() + ".lifted"

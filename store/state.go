@@ -57,7 +57,8 @@ type register struct {
 }
 
 // element is a member of a set that can be added and removed: a cookie or
-// device id (LookupKey) or a mobile identifier (LookupMobile).
+// device id (LookupKey), a mobile identifier (LookupMobile), or the id of a tag
+// or list (see membership).
 type element struct {
 	kind spoor.Lookup
 	text string

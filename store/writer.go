@@ -73,7 +73,10 @@ type appState struct {
 
 	// Changes of this group.
 	touched bool
-	sets    [setHeld + 1]setChange32
+	sets    [setCount]setChange32
+	members map[collectionRef]setChange32
+
+	catalogue *catalogue // nil: not loaded
 }
 
 // setChange32 collects changes of a whole set, before it is cut into chunks.
