@@ -320,6 +320,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot load day %s of app %d: %w", day, a.app.ID, err)
 	}
+	d.skip = w.s.opts.SkipRollUps
 	w.days++
 	a.days[day] = d
 	return d, nil
