@@ -20,8 +20,9 @@ type options struct {
 	long                 bool
 	dir                  string
 	cpuProfile           string
-	forget, blast        bool
+	forget, blast, large bool
 	profiles             int
+	hits                 int64
 }
 
 func main() {
@@ -56,7 +57,9 @@ func readFlags() options {
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
-	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget: profiles in the store")
+	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
+	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
+	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
 	flag.Parse()
 	return o
 }
@@ -71,6 +74,9 @@ func (o options) validate() error {
 	}
 	if o.profiles < profilesMin || o.profiles > 100_000_000 {
 		errs = append(errs, fmt.Errorf("-profiles is %d; it must be from %d to 100000000", o.profiles, profilesMin))
+	}
+	if o.hits < massDays || o.hits > 1_000_000_000 {
+		errs = append(errs, fmt.Errorf("-hits is %d; it must be from %d to 1000000000", o.hits, massDays))
 	}
 	if flag.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
@@ -116,6 +122,9 @@ func measure(o options) (err error) {
 	}
 	if o.forget {
 		return b.forgetAndReport()
+	}
+	if o.large {
+		return b.largeAndReport()
 	}
 	if o.cpuProfile != "" {
 		return b.profile(o.cpuProfile)
