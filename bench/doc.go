@@ -8,6 +8,7 @@
 //	go run ./bench -cpuprofile FILE   where the server's time goes
 //	go run ./bench -forget            sweeping and erasing, in simulated months; twenty minutes
 //	go run ./bench -large             statistics of a store of 50 million hits
+//	go run ./bench -rollups           what roll-ups cost, with and without them in turn
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
 //
 // It prints the machine, rates, latencies, CPU, memory and disk as Markdown.
@@ -59,6 +60,9 @@
 //
 //	CGO_ENABLED=0 go run ./bench -large -hits 100000000 -profiles 1000000 -dir DIR
 //	CGO_ENABLED=0 go run ./bench -large -hits 200000 -profiles 5000        in a minute
+//
+// -rollups runs two servers, one of which writes no roll-up rows, in turn under
+// the same traffic; each of three pairs gives a ratio, and the median counts.
 //
 // # Caveats
 //

@@ -21,6 +21,7 @@ type options struct {
 	dir                  string
 	cpuProfile           string
 	forget, blast, large bool
+	rollUps              bool
 	profiles             int
 	hits                 int64
 }
@@ -33,7 +34,9 @@ func main() {
 	case len(os.Args) == 3 && os.Args[1] == commandFront:
 		err = serveFront(os.Args[2])
 	case len(os.Args) == 4 && os.Args[1] == commandWired:
-		err = serveWired(os.Args[2], os.Args[3])
+		err = serveWired(os.Args[2], os.Args[3], false)
+	case len(os.Args) == 3 && os.Args[1] == commandPlain:
+		err = serveWired(os.Args[2], "", true)
 	default:
 		err = measure(readFlags())
 	}
@@ -58,6 +61,7 @@ func readFlags() options {
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
+	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
 	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
 	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
 	flag.Parse()
@@ -125,6 +129,9 @@ func measure(o options) (err error) {
 	}
 	if o.large {
 		return b.largeAndReport()
+	}
+	if o.rollUps {
+		return b.rollUpsAndReport()
 	}
 	if o.cpuProfile != "" {
 		return b.profile(o.cpuProfile)
