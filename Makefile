@@ -11,10 +11,10 @@ CLIENTS       := testdata/clients testdata/browser query/dashboard
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench geoip dist clean go
+.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench bench-large geoip dist clean go
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build and start the demo: collector on 127.0.0.1:8080 with a page at /demo, dashboard and reads on :8081, data in ./data
 	@exec bin/spoor serve --demo --data ./data
@@ -35,6 +35,11 @@ fuzz: go ## run every fuzz target for FUZZTIME (3s)
 
 bench: go ## measure speed and memory on this machine, with a ledger of what was acknowledged
 	@$(GO) run ./bench
+
+# LARGE="-hits 100000000 -dir DIR" builds another store, and keeps it in DIR.
+LARGE ?=
+bench-large: go ## build a store of 50 million hits and a million profiles, and measure statistics; takes 9 GB
+	@CGO_ENABLED=0 $(GO) run ./bench -large $(LARGE)
 
 geoip: ## fetch a real GeoIP database into ./geoip
 	@sh enrich/fetch-geoip.sh

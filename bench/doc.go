@@ -7,6 +7,8 @@
 //	go run ./bench -long              batches for a minute, five minutes to see memory grow
 //	go run ./bench -cpuprofile FILE   where the server's time goes
 //	go run ./bench -forget            sweeping and erasing, in simulated months; twenty minutes
+//	go run ./bench -large             statistics of a store of 50 million hits
+//	go run ./bench -rollups           what roll-ups cost, with and without them in turn
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
 //
 // It prints the machine, rates, latencies, CPU, memory and disk as Markdown.
@@ -46,6 +48,21 @@
 //
 //	CGO_ENABLED=0 go run ./bench -forget
 //	CGO_ENABLED=0 go run ./bench -forget -profiles 20000    in a minute or two
+//
+// # Statistics
+//
+// -large builds a store by the day (store.LoadDay), of traffic that mass.go
+// describes, and asks for statistics in this process, without HTTP: each question
+// once after the store was opened, then all of them in random order, 200 times, or
+// 20 times those that take longer than 0.2 s. Files are in the page cache.
+// With -dir the store stays there, and the next run begins with the questions.
+// -cpuprofile writes where the CPU time of the questions goes.
+//
+//	CGO_ENABLED=0 go run ./bench -large -hits 100000000 -profiles 1000000 -dir DIR
+//	CGO_ENABLED=0 go run ./bench -large -hits 200000 -profiles 5000        in a minute
+//
+// -rollups runs two servers, one of which writes no roll-up rows, in turn under
+// the same traffic; each of three pairs gives a ratio, and the median counts.
 //
 // # Caveats
 //

@@ -289,11 +289,13 @@ func (f *forgetter) write(hits []spoor.Hit) error {
 }
 
 // quiet waits until the store has written what it owes, compactions included.
-func (f *forgetter) quiet() (written int64) {
+func (f *forgetter) quiet() (written int64) { return untilQuiet(f.st, f.pause) }
+
+func untilQuiet(st *store.Store, pause time.Duration) (written int64) {
 	for range 100 {
-		before := f.st.Stats().WrittenBytes
-		time.Sleep(f.pause)
-		if written = f.st.Stats().WrittenBytes; written == before {
+		before := st.Stats().WrittenBytes
+		time.Sleep(pause)
+		if written = st.Stats().WrittenBytes; written == before {
 			break
 		}
 	}

@@ -20,8 +20,10 @@ type options struct {
 	long                 bool
 	dir                  string
 	cpuProfile           string
-	forget, blast        bool
+	forget, blast, large bool
+	rollUps              bool
 	profiles             int
+	hits                 int64
 }
 
 func main() {
@@ -32,7 +34,9 @@ func main() {
 	case len(os.Args) == 3 && os.Args[1] == commandFront:
 		err = serveFront(os.Args[2])
 	case len(os.Args) == 4 && os.Args[1] == commandWired:
-		err = serveWired(os.Args[2], os.Args[3])
+		err = serveWired(os.Args[2], os.Args[3], false)
+	case len(os.Args) == 3 && os.Args[1] == commandPlain:
+		err = serveWired(os.Args[2], "", true)
 	default:
 		err = measure(readFlags())
 	}
@@ -56,7 +60,10 @@ func readFlags() options {
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
-	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget: profiles in the store")
+	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
+	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
+	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
+	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
 	flag.Parse()
 	return o
 }
@@ -71,6 +78,9 @@ func (o options) validate() error {
 	}
 	if o.profiles < profilesMin || o.profiles > 100_000_000 {
 		errs = append(errs, fmt.Errorf("-profiles is %d; it must be from %d to 100000000", o.profiles, profilesMin))
+	}
+	if o.hits < massDays || o.hits > 1_000_000_000 {
+		errs = append(errs, fmt.Errorf("-hits is %d; it must be from %d to 1000000000", o.hits, massDays))
 	}
 	if flag.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
@@ -116,6 +126,12 @@ func measure(o options) (err error) {
 	}
 	if o.forget {
 		return b.forgetAndReport()
+	}
+	if o.large {
+		return b.largeAndReport()
+	}
+	if o.rollUps {
+		return b.rollUpsAndReport()
 	}
 	if o.cpuProfile != "" {
 		return b.profile(o.cpuProfile)

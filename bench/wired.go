@@ -27,6 +27,7 @@ const (
 	commandBare  = "bare-server"
 	commandFront = "front-server" // DIR
 	commandWired = "wired-server" // DIR PROFILE
+	commandPlain = "plain-server" // DIR
 )
 
 // As spoor serve sets them.
@@ -96,16 +97,17 @@ func (discard) Write(hits []spoor.Hit) error {
 	return nil
 }
 
-// serveWired is what spoor serve --demo wires for writing. From SIGUSR1 on it
-// takes a profile of its CPU time, which the real program does not offer.
-func serveWired(dir, profile string) (err error) {
+// serveWired is what spoor serve --demo wires for writing, with roll-ups or
+// without. From SIGUSR1 on it takes a profile of its CPU time, which the real
+// program does not offer.
+func serveWired(dir, profile string, skipRollUps bool) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	begin := make(chan os.Signal, 1)
 	signal.Notify(begin, syscall.SIGUSR1)
 	debug.SetMemoryLimit(memoryBytes)
 	debug.SetGCPercent(gcPercent)
-	st, err := store.Open(store.Options{Dir: dir})
+	st, err := store.Open(store.Options{Dir: dir, SkipRollUps: skipRollUps})
 	if err != nil {
 		return err
 	}

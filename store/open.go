@@ -34,6 +34,7 @@ type Options struct {
 	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
 	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
 	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
+	SkipRollUps   bool   // for benchmarks: hits add to no roll-up rows; Check says that rows are missing
 }
 
 func (o *Options) setDefaults() error {

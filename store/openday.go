@@ -22,6 +22,7 @@ type dayState struct {
 	db     pebble.Reader
 	prefix []byte
 	loaded bool
+	skip   bool // no row is counted: see Options.SkipRollUps
 	rows   map[rowKey]*row
 	texts  map[spoor.Dimension]int
 
@@ -75,6 +76,9 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, before rowKey, bytes int)
 		d.note(activityActive, k.Active, h.Profile)
 		d.note(activityVisitor, k.Visitor, h.Profile)
 		d.note(activityNew, h.Tally.New, h.Profile)
+	}
+	if d.skip {
+		return nil
 	}
 	var err error
 	rollUp(app, c.declared(), h, before, func(key rowKey, add *counts, by bool) {

@@ -270,13 +270,10 @@ func (s *Store) apart(a, b []byte) bool {
 }
 
 func (s *Store) writeTombstones(db *pebble.DB, path string, spans []keySpan) (err error) {
-	f, err := s.opts.FS.Create(path, vfs.WriteCategoryUnspecified)
+	w, err := s.newTable(db, path)
 	if err != nil {
 		return err
 	}
-	opts := s.pebbleOptions(false)
-	opts.EnsureDefaults()
-	w := sstable.NewWriter(objstorageprovider.NewFileWritable(f), opts.MakeWriterOptions(0, db.TableFormat()))
 	for i := 0; i < len(spans); i++ {
 		from, to := spans[i].from, spans[i].to
 		for i+1 < len(spans) && slices.Equal(spans[i+1].from, to) { // neighbours are one
@@ -288,6 +285,18 @@ func (s *Store) writeTombstones(db *pebble.DB, path string, spans []keySpan) (er
 		}
 	}
 	return w.Close()
+}
+
+// newTable begins a table that is to be ingested. In one that was written for the
+// lowest level Pebble would not see tombstones.
+func (s *Store) newTable(db *pebble.DB, path string) (*sstable.Writer, error) {
+	f, err := s.opts.FS.Create(path, vfs.WriteCategoryUnspecified)
+	if err != nil {
+		return nil, err
+	}
+	opts := s.pebbleOptions(false)
+	opts.EnsureDefaults()
+	return sstable.NewWriter(objstorageprovider.NewFileWritable(f), opts.MakeWriterOptions(0, db.TableFormat())), nil
 }
 
 // garbage is what lies in a day of an app that is removed.

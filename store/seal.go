@@ -164,11 +164,7 @@ func encodeSealed(db pebble.Reader, app spoor.AppID, day spoor.Day, rows sealedR
 	if err != nil {
 		return nil, sum, err
 	}
-	for key, row := range rows {
-		row.text = key.text
-		records = append(records, keyValue{countKey(nil, app, day, key.dim, rowHash(&secret, key)), row.appendTo(nil)})
-	}
-	slices.SortFunc(records, func(a, b keyValue) int { return bytes.Compare(a.key, b.key) })
+	records = rows.encode(&secret, app, day)
 	h := sha256.New()
 	for _, r := range records {
 		h.Write(r.key)
@@ -236,6 +232,16 @@ func (rows sealedRows) add(app *spoor.App, of *account, known map[rowKey]*row, h
 			r.who.add.Add(uint32(h.Profile))
 		}
 	})
+}
+
+// encode gives the records of all rows, in order.
+func (rows sealedRows) encode(secret *salt, app spoor.AppID, day spoor.Day) (records []keyValue) {
+	for key, row := range rows {
+		row.text = key.text
+		records = append(records, keyValue{countKey(nil, app, day, key.dim, rowHash(secret, key)), row.appendTo(nil)})
+	}
+	slices.SortFunc(records, func(a, b keyValue) int { return bytes.Compare(a.key, b.key) })
+	return records
 }
 
 // countDay recomputes a day's roll-ups from its hits.

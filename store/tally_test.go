@@ -208,3 +208,24 @@ func TestPropertiesAreRolledUp(t *testing.T) {
 		t.Errorf("declared no more, but %v", rows)
 	}
 }
+
+// Goal: a store without roll-ups writes none, and Check does not keep that quiet.
+// Method: one hit; the problem that is found is looked at.
+func TestSkippedRollUpsAreMissed(t *testing.T) {
+	c := newClock()
+	o := testOptions(t, vfs.NewMem(), c)
+	o.SkipRollUps = true
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	app := newApp(t, s, "shop", "UTC")
+	write(t, s, page(app, c, "a", 1))
+	r, err := s.Check(nil)
+	if err != nil || len(r.Problems) != 1 || !strings.Contains(r.Problems[0], "roll-up rows are missing") {
+		t.Errorf("found %v, %v", r.Problems, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+}

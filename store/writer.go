@@ -323,6 +323,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot load day %s of app %d: %w", day, a.app.ID, err)
 	}
+	d.skip = w.s.opts.SkipRollUps
 	w.days++
 	a.days[day] = d
 	return d, nil
@@ -518,9 +519,8 @@ func (w *writer) forget() {
 // forgetEvents removes the ids of events that were received so long ago that
 // none is asked for any more: see seen.
 func (g *group) forgetEvents(a *appState, now time.Time) error {
-	weeks := uint32(a.app.Settings.WindowDays+6)/7 + 2
-	if now := weekOf(now.UnixMilli()); now > weeks {
-		from, to := eventKey(nil, a.app.ID, 0, hash{}), eventKey(nil, a.app.ID, now-weeks, hash{})
+	if week := oldestEvents(a.app, now.UnixMilli()); week > 0 {
+		from, to := eventKey(nil, a.app.ID, 0, hash{}), eventKey(nil, a.app.ID, week, hash{})
 		some := false
 		if err := scanSpan(g.w.db, from, to, func(_, _ []byte) error { some = true; return errSome }); err != nil && !errors.Is(err, errSome) {
 			return err
@@ -533,6 +533,12 @@ func (g *group) forgetEvents(a *appState, now time.Time) error {
 }
 
 var errSome = errors.New("enough")
+
+// oldestEvents is the first week of receipt whose event ids are kept.
+func oldestEvents(app *spoor.App, ms int64) uint32 {
+	week, kept := weekOf(ms), uint32(app.Settings.WindowDays+6)/7+2
+	return week - min(week, kept)
+}
 
 // seal raises sealed-through of every app to where it stands at that instant,
 // for apps to which nothing comes any more.
