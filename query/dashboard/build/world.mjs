@@ -19,5 +19,5 @@ const code = (id) => (id ? new Intl.Locale('und-' + id).region : null);
 
 const lands = countries
   .map((f) => ({ code: code(f.id), path: path(f) }))
-  .sort((a, b) => (a.code ?? '~') < (b.code ?? '~') ? -1 : 1);
+  .sort((a, b) => Number((a.code ?? '~') > (b.code ?? '~')) - Number((a.code ?? '~') < (b.code ?? '~')));
 process.stdout.write(JSON.stringify({ width, height, lands }) + '\n');
