@@ -49,6 +49,16 @@ func (d Dimension) String() string {
 	return "unknown"
 }
 
+// OfWayIn reports whether the dimension says how a visit was led here: only the
+// hit that began the visit tells that.
+func (d Dimension) OfWayIn() bool {
+	switch d {
+	case DimReferrer, DimChannel, DimSource, DimMedium, DimCampaign, DimTerm, DimContent:
+		return true
+	}
+	return false
+}
+
 // ParseDimension is the reverse of String for the dimensions that can be asked
 // for; ok is false for any other text.
 func ParseDimension(name string) (d Dimension, ok bool) {

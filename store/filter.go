@@ -101,7 +101,7 @@ func textOf(app *spoor.App, h *spoor.Hit, dim spoor.Dimension, name string) (tex
 		}
 		return text
 	}
-	if !k.Visitor && h.Visit == 0 {
+	if !k.Visitor && h.Visit == 0 || dim.OfWayIn() && !h.First {
 		return ""
 	}
 	switch dim {
@@ -116,9 +116,7 @@ func textOf(app *spoor.App, h *spoor.Hit, dim spoor.Dimension, name string) (tex
 			text = h.Title
 		}
 	case spoor.DimReferrer:
-		if h.Referrer != "" {
-			_, text = pathAndHost(h.Referrer)
-		}
+		_, text = pathAndHost(h.Referrer)
 	case spoor.DimChannel:
 		text = h.Campaign.Channel
 	case spoor.DimSource:

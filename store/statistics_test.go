@@ -121,7 +121,7 @@ func naiveText(app *spoor.App, h *spoor.Hit, dim spoor.Dimension) string {
 			return h.Place.Country
 		}
 	case spoor.DimSource:
-		if ofVisit {
+		if h.First {
 			return h.Campaign.Source
 		}
 	case spoor.DimHour:

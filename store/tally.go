@@ -86,16 +86,16 @@ func rollUp(app *spoor.App, declared []string, h *spoor.Hit, before rowKey, row 
 			row(rowKey{spoor.DimTitle, cutText(h.Title)}, &view, true)
 		}
 	}
-	if h.Referrer != "" {
+	if h.First { // later referrers are the site's own, later campaigns are missing
 		_, host := pathAndHost(h.Referrer)
 		some(spoor.DimReferrer, host)
+		some(spoor.DimChannel, h.Campaign.Channel)
+		some(spoor.DimSource, h.Campaign.Source)
+		some(spoor.DimMedium, h.Campaign.Medium)
+		some(spoor.DimCampaign, h.Campaign.Name)
+		some(spoor.DimTerm, h.Campaign.Term)
+		some(spoor.DimContent, h.Campaign.Content)
 	}
-	some(spoor.DimChannel, h.Campaign.Channel)
-	some(spoor.DimSource, h.Campaign.Source)
-	some(spoor.DimMedium, h.Campaign.Medium)
-	some(spoor.DimCampaign, h.Campaign.Name)
-	some(spoor.DimTerm, h.Campaign.Term)
-	some(spoor.DimContent, h.Campaign.Content)
 	some(spoor.DimCountry, h.Place.Country)
 	if h.Place.Region != "" {
 		some(spoor.DimRegion, h.Place.Country+"/"+h.Place.Region)
