@@ -16,20 +16,22 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 		if err != nil {
 			return err
 		}
-		var visitors sets
-		for _, d := range days {
-			some, err := d.activity(activityVisitor)
-			if err != nil {
-				return err
-			}
-			visitors = visitors.with(some)
+		visitors, err := visitorsOf(days)
+		if err != nil {
+			return err
 		}
 		of := r.persons.count(visitors.union())
 		for _, g := range goals {
 			result := spoor.GoalResult{Goal: g, Of: of}
 			var who sets
+			c := conditionOf(g)
+			if !c.prefix {
+				if who, err = whoOfAll(days, c.dim, c.row()); err != nil {
+					return err
+				}
+			}
 			for _, d := range days {
-				err := d.matching(conditionOf(g), true, func(row *counts) {
+				err := d.matching(c, c.prefix, func(row *counts) {
 					result.Count += countFor(spoor.TopBy{Dimension: g.Dimension}, row)
 					who = who.with(row.who.add)
 				})

@@ -10,6 +10,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -88,7 +89,8 @@ type Store struct {
 
 	aliases aliases
 	recent  recent
-	sealed  sealedSets
+	sealed  keepsake[setKeyOf, *roaring.Bitmap]
+	sums    keepsake[sumKeyOf, rowSum]
 	walks   chan struct{} // a place for each walk over hits
 
 	filtersReady atomic.Bool
@@ -127,7 +129,8 @@ func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
+	s := &Store{opts: o, sealed: keepsake[setKeyOf, *roaring.Bitmap]{size: setSize}, sums: keepsake[sumKeyOf, rowSum]{size: sumSize},
+		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
 	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}
 	if o.ReadOnly {

@@ -37,6 +37,9 @@ func (s *Store) Series(q *spoor.SeriesQuery) (out spoor.Series, err error) {
 			points.add(c)
 		}
 		if q.Metric.OfPeople() {
+			if points.total.all, err = r.everybody(q, days, points.total.all); err != nil {
+				return err
+			}
 			return r.people(q, days, points, &out)
 		}
 		for _, b := range points.buckets {
@@ -424,6 +427,19 @@ func (s *hitSum) viewFits(h *spoor.Hit) (fits bool, err error) {
 		return true
 	}, h.Day)
 	return fits, err
+}
+
+// everybody is the sets of the whole range, of which those of lasting days are
+// remembered as one where that can be.
+func (r *reading) everybody(q *spoor.SeriesQuery, days []*oneDay, all sets) (sets, error) {
+	f := newConditions(q.Filter)
+	switch {
+	case len(f) == 0 && q.Interval != spoor.IntervalHour:
+		return visitorsOf(days)
+	case len(f) > 0 && f.inRows(q.Metric, days) && !f[0].prefix && q.Interval != spoor.IntervalHour:
+		return whoOfAll(days, f[0].dim, f[0].row())
+	}
+	return all, nil
 }
 
 // people answers for the metrics that count them.

@@ -72,10 +72,12 @@ const (
 
 var nobody = roaring.New()
 
-// setKeyOf names a set of a day that is sealed: of activity, or of a row.
+// setKeyOf names a set of a day that is sealed, or of several in a row: of
+// activity, or of a row.
 type setKeyOf struct {
 	app  spoor.AppID
 	day  spoor.Day
+	last spoor.Day // of several
 	kind uint16
 	text string
 }
@@ -83,52 +85,52 @@ type setKeyOf struct {
 // setOfRow is the kind of a row's set; kinds of activity are below.
 const setOfRow = 256
 
-// sealedSets remembers sets of sealed days, which do not change any more. What
-// is used moves to the young map; when that is full the old one goes.
-type sealedSets struct {
+// keepsake remembers what was made of days that do not change any more. What is
+// used moves to the young map; when that is full the old one goes.
+type keepsake[K comparable, V any] struct {
+	size       func(K, V) uint64
 	mu         sync.Mutex
-	young, old map[setKeyOf]*roaring.Bitmap
+	young, old map[K]V
 	bytes      uint64 // of the young
 }
 
-// sealedSetsBytes bounds each of the two.
-const sealedSetsBytes = 32 << 20
+// keepsakeBytes bounds each of the two maps.
+const keepsakeBytes = 32 << 20
 
-func (c *sealedSets) get(k setKeyOf) *roaring.Bitmap {
+func (c *keepsake[K, V]) get(k K) (v V, ok bool) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if b := c.young[k]; b != nil {
-		return b
+	if v, ok = c.young[k]; ok {
+		return v, true
 	}
-	b := c.old[k]
-	if b != nil {
+	if v, ok = c.old[k]; ok {
 		delete(c.old, k)
-		c.put(k, b)
+		c.put(k, v)
 	}
-	return b
+	return v, ok
 }
 
-func (c *sealedSets) add(k setKeyOf, b *roaring.Bitmap) {
+func (c *keepsake[K, V]) add(k K, v V) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.put(k, b)
+	c.put(k, v)
 }
 
-func (c *sealedSets) put(k setKeyOf, b *roaring.Bitmap) {
-	if c.young == nil || c.bytes > sealedSetsBytes {
-		c.old, c.young, c.bytes = c.young, map[setKeyOf]*roaring.Bitmap{}, 0
+func (c *keepsake[K, V]) put(k K, v V) {
+	if c.young == nil || c.bytes > keepsakeBytes {
+		c.old, c.young, c.bytes = c.young, map[K]V{}, 0
 	}
-	c.young[k] = b
-	c.bytes += b.GetSizeInBytes() + uint64(len(k.text)) + 128
+	c.young[k] = v
+	c.bytes += c.size(k, v)
 }
 
 // once gives a set of the day from memory, or makes it.
 func (d *oneDay) once(kind uint16, text string, make func() (*roaring.Bitmap, error)) (*roaring.Bitmap, error) {
-	if !d.account.sealed || d.account.bare || d.late != nil {
+	if !d.lasting() {
 		return make()
 	}
-	k := setKeyOf{d.app.ID, d.day, kind, text}
-	if b := d.s.sealed.get(k); b != nil {
+	k := setKeyOf{d.app.ID, d.day, d.day, kind, text}
+	if b, ok := d.s.sealed.get(k); ok {
 		return b, nil
 	}
 	b, err := make()
@@ -136,6 +138,63 @@ func (d *oneDay) once(kind uint16, text string, make func() (*roaring.Bitmap, er
 		d.s.sealed.add(k, b)
 	}
 	return b, err
+}
+
+func setSize(k setKeyOf, b *roaring.Bitmap) uint64 {
+	return b.GetSizeInBytes() + uint64(len(k.text)) + 128
+}
+
+// lasting reports whether nothing of what the day counted can change any more.
+func (d *oneDay) lasting() bool { return d.account.sealed && !d.account.bare && d.late == nil }
+
+// lastingOf cuts days into those at the beginning that are lasting, and the rest.
+func lastingOf(days []*oneDay) (lasting, rest []*oneDay) {
+	n := 0
+	for n < len(days) && days[n].lasting() {
+		n++
+	}
+	return days[:n], days[n:]
+}
+
+// setsOf is the sets of the days, of activity or of a row of that name. The union
+// over the days that are lasting is remembered as one.
+func setsOf(days []*oneDay, kind uint16, text string, one func(*oneDay) (*roaring.Bitmap, error)) (all sets, err error) {
+	lasting, rest := lastingOf(days)
+	if len(lasting) > 1 {
+		first, last := lasting[0], lasting[len(lasting)-1]
+		k := setKeyOf{first.app.ID, first.day, last.day, kind, text}
+		b, ok := first.s.sealed.get(k)
+		if !ok {
+			if all, err = setsEach(nil, lasting, one); err != nil {
+				return nil, err
+			}
+			b = all.union()
+			first.s.sealed.add(k, b)
+		}
+		all, days = sets{b}, rest
+	}
+	return setsEach(all, days, one)
+}
+
+func setsEach(all sets, days []*oneDay, one func(*oneDay) (*roaring.Bitmap, error)) (sets, error) {
+	for _, d := range days {
+		b, err := one(d)
+		if err != nil {
+			return nil, err
+		}
+		all = all.with(b)
+	}
+	return all, nil
+}
+
+// visitorsOf is who visited on any of the days.
+func visitorsOf(days []*oneDay) (sets, error) {
+	return setsOf(days, activityVisitor, "", func(d *oneDay) (*roaring.Bitmap, error) { return d.activity(activityVisitor) })
+}
+
+// whoOfAll is the profiles that brought a row on any of the days.
+func whoOfAll(days []*oneDay, dim spoor.Dimension, text string) (sets, error) {
+	return setsOf(days, setOfRow+uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.whoOf(dim, text) })
 }
 
 // whoOf is the profiles that brought a row; nil if nobody did. The set must not

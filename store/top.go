@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"container/heap"
 	"errors"
-	"maps"
 	"slices"
 	"strings"
 
@@ -66,7 +65,61 @@ type candidate struct {
 	text  string
 	count int64
 	bound int64 // visitors of its days, added up
-	days  []*oneDay
+}
+
+// sumKeyOf names the rows of a dimension over lasting days.
+type sumKeyOf struct {
+	app         spoor.AppID
+	first, last spoor.Day
+	dim         spoor.Dimension
+}
+
+// rowSum is a row over some days; visitors are added up day by day.
+type rowSum map[string]*dayRow
+
+func sumSize(_ sumKeyOf, sum rowSum) (n uint64) {
+	for text := range sum {
+		n += 400 + uint64(len(text))
+	}
+	return n
+}
+
+func (sum rowSum) add(row *dayRow) {
+	into := sum[row.text]
+	if into == nil {
+		into = &dayRow{counts: counts{text: row.text}}
+		sum[row.text] = into
+	}
+	row.who = setChange{}
+	into.counts.fold(&row.counts)
+	into.visitors += row.visitors
+}
+
+// sums are the rows of a dimension over lasting days, which are remembered, and
+// over the rest.
+func (r *reading) sums(days []*oneDay, dim spoor.Dimension) (lasting, rest rowSum, err error) {
+	old, open := lastingOf(days)
+	rest = rowSum{}
+	add := func(sum rowSum, days []*oneDay) error {
+		for _, d := range days {
+			if err := d.rows(dim, func(row *dayRow) error { sum.add(row); return nil }); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	if len(old) > 0 {
+		k := sumKeyOf{r.app.ID, old[0].day, old[len(old)-1].day, dim}
+		known := false
+		if lasting, known = r.s.sums.get(k); !known {
+			lasting = rowSum{}
+			if err := add(lasting, old); err != nil {
+				return nil, nil, err
+			}
+			r.s.sums.add(k, lasting)
+		}
+	}
+	return lasting, rest, add(rest, open)
 }
 
 func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, err error) {
@@ -75,54 +128,51 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 	if by.Dimension == spoor.DimProperty {
 		prefix = by.Property + "="
 	}
-	all := map[string]*candidate{}
-	for _, d := range days {
-		err := d.rows(by.Dimension, func(row *dayRow) error {
-			if row.text != spoor.OtherText && !strings.HasPrefix(row.text, prefix) {
-				return nil
+	lasting, rest, err := r.sums(days, by.Dimension)
+	if err != nil {
+		return out, err
+	}
+	var list []candidate
+	other, others := candidate{}, false
+	add := func(text string, a, b *dayRow) {
+		if text != spoor.OtherText && !strings.HasPrefix(text, prefix) {
+			return
+		}
+		c := candidate{text: text}
+		for _, row := range [2]*dayRow{a, b} {
+			if row != nil {
+				c.count += countFor(by, &row.counts)
+				c.bound += row.visitors
 			}
-			c := all[row.text]
-			if c == nil {
-				c = &candidate{text: row.text}
-				all[c.text] = c
-			}
-			c.count += countFor(by, &row.counts)
-			c.bound += row.visitors
-			c.days = append(c.days, d)
-			return nil
-		})
-		if err != nil {
+		}
+		switch {
+		case text == spoor.OtherText:
+			other, others = c, true
+		case c.count != 0 || !ranksByCount(by):
+			list = append(list, c)
+		}
+	}
+	for text, row := range lasting {
+		add(text, row, rest[text])
+	}
+	for text, row := range rest {
+		if lasting[text] == nil {
+			add(text, nil, row)
+		}
+	}
+	visitors := func(c candidate) (int64, error) {
+		who, err := whoOfAll(days, by.Dimension, c.text)
+		return r.persons.count(who.union()), err
+	}
+	if others {
+		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: other.count}
+		if out.Other.Visitors, err = visitors(other); err != nil {
 			return out, err
 		}
 	}
-	visitors := func(c *candidate) (int64, error) {
-		var who sets
-		for _, d := range c.days {
-			some, err := d.whoOf(by.Dimension, c.text)
-			if err != nil {
-				return 0, err
-			}
-			who = who.with(some)
-		}
-		return r.persons.count(who.union()), nil
-	}
-	if c := all[spoor.OtherText]; c != nil {
-		delete(all, spoor.OtherText)
-		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: c.count}
-		if out.Other.Visitors, err = visitors(c); err != nil {
-			return out, err
-		}
-	}
-	if ranksByCount(by) {
-		maps.DeleteFunc(all, func(_ string, c *candidate) bool { return c.count == 0 })
-	}
-	out.Texts = len(all)
-	list := make([]*candidate, 0, len(all))
-	for _, c := range all {
-		list = append(list, c)
-	}
+	out.Texts = len(list)
 	if by.Dimension == spoor.DimHour {
-		slices.SortFunc(list, func(a, b *candidate) int { return cmp.Compare(a.text, b.text) })
+		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.text, b.text) })
 		for _, c := range list {
 			n, err := visitors(c)
 			if err != nil {
@@ -132,7 +182,7 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 		}
 		return out, nil
 	}
-	slices.SortFunc(list, func(a, b *candidate) int {
+	slices.SortFunc(list, func(a, b candidate) int {
 		first := cmp.Compare(b.bound, a.bound)
 		if ranksByCount(by) {
 			first = 0
