@@ -66,9 +66,7 @@ func newMass(m *moments, size massSize) *mass {
 	}
 	comes := float64(size.hits) * (1 - massBots) / massHitsOfDay
 	t.often = max(0, comes-float64(size.profiles)) / max(sum, 1)
-	for i := range 2000 {
-		t.urls = append(t.urls, fmt.Sprintf("/%s/%04d-page", [...]string{"shoes", "coats", "blog", "help"}[i%4], i))
-	}
+	t.urls = massURLs()
 	for i := range 800 {
 		t.cities = append(t.cities, fmt.Sprintf("City %03d", i))
 	}
@@ -79,6 +77,14 @@ func newMass(m *moments, size massSize) *mass {
 		t.names = append(t.names, fmt.Sprintf("campaign-%02d", i))
 	}
 	return t
+}
+
+// massURLs are the paths of all pages, the one most looked at first.
+func massURLs() (all []string) {
+	for i := range 2000 {
+		all = append(all, fmt.Sprintf("/%s/%04d-page", [...]string{"shoes", "coats", "blog", "help"}[i%4], i))
+	}
+	return all
 }
 
 var massCountries = strings.Fields("PL DE GB US FR ES IT NL CZ SE UA PT IN BR CA AU JP AT BE CH DK FI NO IE SK HU RO BG GR TR LT LV EE HR SI RS MX AR ZA KR")

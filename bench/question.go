@@ -100,6 +100,22 @@ func questions() (all []question) {
 			return err
 		}},
 	)
+	segment := func(title, filter string, texts []string) {
+		n := 0
+		all = append(all, question{title: title, target: segmentTarget, ask: func(st *store.Store, app spoor.AppID, _, _ spoor.Day) error {
+			n++ // another one each time: answers are remembered for a moment
+			f, err := spoor.ParseFilter(fmt.Appendf(nil, filter, texts[n%len(texts)]))
+			if err == nil {
+				var members int64
+				if members, err = st.Members(app, &spoor.Collection{Kind: spoor.CollectionSegment, Filter: f}, 0, nil); n == 1 && members == 0 && err == nil {
+					err = errors.New("nobody is in it")
+				}
+			}
+			return err
+		}})
+	}
+	segment("segment: country and device", `{"all":[{"attribute":"country","is":"%s"},{"attribute":"device","is":"mobile"}]}`, massCountries)
+	segment("segment: country, and a page twice in 30 days", `{"all":[{"attribute":"country","is":"PL"},{"path":"%s","times":2,"days":30}]}`, massURLs())
 	return all
 }
 
