@@ -146,15 +146,16 @@ func (s *state) parts(n spoor.Number) []former {
 // joinRights makes a person who was merged keep the longer hold and restriction
 // of the two, which one last writer would not.
 func (g *group) joinRights(p *pending, ours, theirs spoor.Rights) {
-	longer := func(name string, a, b spoor.Day) spoor.Day {
-		if a != 0 && b != 0 && a != b {
-			p.add.set(name, spoor.TypeInt, strconv.Itoa(int(max(a, b))), p.app.tick(0, spoor.DoorNone))
+	longer := func(name string, a, b int64) int64 {
+		most := max(a, b)
+		if a != b { // one may have been lifted, later than the other was granted
+			p.add.set(name, spoor.TypeInt, strconv.FormatInt(most, 10), p.app.tick(0, spoor.DoorNone))
 		}
-		return max(a, b)
+		return most
 	}
 	p.facts.rights = spoor.Rights{
-		Restricted: longer(regRestricted, ours.Restricted, theirs.Restricted),
-		Held:       longer(regHeld, ours.Held, theirs.Held),
-		Objected:   max(ours.Objected, theirs.Objected),
+		Restricted: spoor.Day(longer(regRestricted, int64(ours.Restricted), int64(theirs.Restricted))),
+		Held:       spoor.Day(longer(regHeld, int64(ours.Held), int64(theirs.Held))),
+		Objected:   longer(regObjected, ours.Objected, theirs.Objected),
 	}
 }

@@ -145,6 +145,14 @@ func TestRightsOfWhoIsMerged(t *testing.T) {
 		t.Errorf("not merged: %+v", h)
 	}
 	check(t, w.s)
+	w.right(w.say("fifth", "", w.c.Now()).Profile, spoor.RightHold, day+2)
+	w.c.add(time.Minute)
+	w.right(another, spoor.RightHold, 0) // lifted later than the other was granted
+	w.say("fifth", "another", w.c.Now())
+	if p, err := w.s.Profile(w.app.ID, another); err != nil || p.Rights.Held != day+2 {
+		t.Errorf("rights %+v, %v; want a hold to %s", p.Rights, err, day+2)
+	}
+	check(t, w.s)
 }
 
 // Goal: whoever objected is refused by every identifier, also after a restart
