@@ -76,6 +76,14 @@ func decodeNative(rq *request, raw string, h *spoor.Hit) (f flaw) {
 	if key := rq.cookie; key != "" {
 		h.Key = key
 	}
+	if h.Kind == spoor.KindServerEvent { // the customer's server sent it: what it runs on says nothing of the person
+		if h.UserAgent == rq.agent {
+			h.UserAgent, h.Hints = "", spoor.Hints{}
+		}
+		if h.IP == rq.ip {
+			h.IP = netip.Addr{}
+		}
+	}
 	h.Time = corrected(rq.now, happened, sent)
 	return f
 }

@@ -172,6 +172,15 @@ func TestTrustSender(t *testing.T) {
 	if hits[1].IP.String() != "203.0.113.7" || hits[1].UserAgent != "Theirs" {
 		t.Errorf("a trusted sender was not: %v %q", hits[1].IP, hits[1].UserAgent)
 	}
+	b.send(t, "POST", "/hit", `{"write_key":"k2","type":"server_event","name":"paid","user_id":"u"}`).ok(t)
+	b.send(t, "POST", "/hit", `{"write_key":"k2","type":"server_event","name":"paid","user_id":"u","ip":"203.0.113.9","user_agent":"Mozilla/5.0 (iPad)"}`).ok(t)
+	hits = b.sink.all()[2:]
+	if hits[0].IP.IsValid() || hits[0].UserAgent != "" {
+		t.Errorf("a server's own address and agent were taken: %v %q", hits[0].IP, hits[0].UserAgent)
+	}
+	if hits[1].IP.String() != "203.0.113.9" || hits[1].UserAgent != "Mozilla/5.0 (iPad)" {
+		t.Errorf("what a server said of the person was not: %v %q", hits[1].IP, hits[1].UserAgent)
+	}
 }
 
 // Reuse of requests must not carry anything from one hit into another.

@@ -433,7 +433,7 @@ func hasFormer(s *state, n spoor.Number, day spoor.Day) bool {
 func (c *checker) day(day spoor.Day, sum *dayCount) error {
 	d := sum.have
 	have := d.account
-	have.counted, have.sealed, have.dropped, have.again, have.bare, have.full, have.properties, have.tallied, have.sum = 0, false, 0, 0, false, 0, "", false, daySum{}
+	have.counted, have.sealed, have.dropped, have.again, have.bare, have.full, have.properties, have.tallied, have.sum, have.goals = 0, false, 0, 0, false, 0, "", false, daySum{}, ""
 	if have.stored != sum.account.stored+have.swept+have.erased {
 		c.bad("%s: %d stored, but %d present + %d swept + %d erased", day, have.stored, sum.account.stored, have.swept, have.erased)
 	}
@@ -482,7 +482,7 @@ func (c *checker) rows(day spoor.Day, d *dayState, sum *dayCount) error {
 		}
 	}
 	if d.account.sealed {
-		foldRare(sum.rows)
+		foldRare(sum.rows, declaredGoals(d.account.goals))
 	}
 	wants := map[string]*counts{}
 	for k, r := range sum.rows {

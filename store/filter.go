@@ -81,7 +81,7 @@ func textOf(app *spoor.App, h *spoor.Hit, dim spoor.Dimension, name string) (tex
 		return cutText(text)
 	case spoor.DimOutbound, spoor.DimDownload:
 		if h.Kind == spoor.KindClick && h.Name == dim.String() {
-			text, _ = property(h.Properties, "url")
+			text = linkOf(h)
 		}
 		return cutText(text)
 	case spoor.DimVariant:

@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"iter"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -141,7 +142,8 @@ func (l *loader) count(last spoor.Day) error {
 		if err != nil {
 			return err
 		}
-		foldRare(l.rows)
+		d.account.goals = strings.Join(app.Settings.Goals, ",")
+		foldRare(l.rows, declaredGoals(d.account.goals))
 		if records, d.account.sum, err = encodeSealed(l.g.w.db, app.ID, day, l.rows); err != nil {
 			return err
 		}

@@ -196,14 +196,14 @@ func (m *model) tally(b *body, h *spoor.Hit) {
 		return
 	}
 	t, k := &h.Tally, h.Kind.Counts()
-	last, engaged, left := h.Visit, false, int64(-1)
+	first, last, engaged, left := h.Visit, h.Visit, false, int64(-1)
 	t.New = h.First && !slices.ContainsFunc(b.hits, func(o *spoor.Hit) bool { return o.First })
 	var view *spoor.Hit
 	for _, o := range b.hits {
 		if o.Visit != h.Visit {
 			continue
 		}
-		last, engaged = max(last, o.Time), engaged || o.Tally.Engaged
+		first, last, engaged = min(first, o.Time), max(last, o.Time), engaged || o.Tally.Engaged
 		if o.Kind == spoor.KindLeave && o.Tally.Timed {
 			left = max(left, o.Time-o.Tally.Since)
 		}
@@ -211,8 +211,8 @@ func (m *model) tally(b *body, h *spoor.Hit) {
 			view = o
 		}
 	}
-	t.Gap = max(0, h.Time-last)
-	t.Engaged = (k.View || k.Event) && !engaged && h.Time > h.Visit
+	t.Gap = max(0, h.Time-last, first-h.Time)
+	t.Engaged = (k.View || k.Event) && !engaged && h.Time != h.Visit
 	switch {
 	case view == nil || view.Day < h.Day:
 	case k.View && (view.Day > h.Day || h.Time <= view.Time):

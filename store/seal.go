@@ -9,6 +9,7 @@ import (
 	"fmt"
 	"io"
 	"slices"
+	"strings"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -110,7 +111,8 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	if err != nil {
 		return 0, err
 	}
-	folded = foldRare(rows)
+	goals := strings.Join(app.Settings.Goals, ",")
+	folded = foldRare(rows, declaredGoals(goals))
 	records, sum, err := encodeSealed(db, app.ID, day, rows)
 	if err != nil {
 		return 0, err
@@ -130,7 +132,7 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		if err != nil {
 			return err
 		}
-		d.account.sealed, d.account.sum = true, sum
+		d.account.sealed, d.account.sum, d.account.goals = true, sum, goals
 		for _, sp := range []keySpan{spanOf(countDayKey(nil, app.ID, day)), spanOf(tableDayKey(nil, app.ID, day))} {
 			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {
 				return err
@@ -270,13 +272,30 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (sealedRows, erro
 }
 
 // foldRare folds rows of few profiles into one of each dimension. The hour of
-// a day says nothing about anybody.
-func foldRare(rows sealedRows) (folded int) {
+// a day says nothing about anybody, and the texts of goals are the operator's
+// own: they stay, and what begins like a goal that ends with * goes there.
+// Numbers are folded within what they are numbers of.
+func foldRare(rows sealedRows, goals []spoor.Goal) (folded int) {
 	for key, r := range rows {
-		if key.dim == spoor.DimHour || key.text == spoor.OtherText || r.who.add.GetCardinality() >= rareProfiles {
+		people := r.who.add.GetCardinality()
+		if key.dim == spoor.DimHour || key.text == spoor.OtherText || people >= rareProfiles {
 			continue
 		}
 		into := rowKey{key.dim, spoor.OtherText}
+		if key.dim == spoor.DimMeasure {
+			part := strings.Split(key.text, measureSeparator)
+			if len(part) != 4 || people == 0 || part[3] == spoor.OtherText {
+				continue
+			}
+			part[3] = spoor.OtherText
+			into.text = strings.Join(part, measureSeparator)
+		}
+		if text := goalOf(goals, key); text != "" {
+			into.text = text
+		}
+		if into == key {
+			continue
+		}
 		if rows[into] == nil {
 			rows[into] = &counts{who: setChange{add: roaring.New()}}
 		}
@@ -285,4 +304,22 @@ func foldRare(rows sealedRows) (folded int) {
 		folded++
 	}
 	return folded
+}
+
+// goalOf is the text of the goal that a row belongs to: its own, or else the
+// longest that it begins like; empty if there is none.
+func goalOf(goals []spoor.Goal, key rowKey) (text string) {
+	for _, g := range goals {
+		if g.Dimension != key.dim {
+			continue
+		}
+		if g.Text == key.text {
+			return g.Text
+		}
+		prefix, all := strings.CutSuffix(g.Text, "*")
+		if all && strings.HasPrefix(key.text, prefix) && len(g.Text) > len(text) {
+			text = g.Text
+		}
+	}
+	return text
 }

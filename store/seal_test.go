@@ -73,3 +73,45 @@ func TestSealedDaysStay(t *testing.T) {
 	})
 	check(t, s)
 }
+
+// Goal: what the operator declared survives sealing, however few brought it: the
+// texts of goals, and the numbers of properties, also those of nobody; and
+// nothing else that few brought does.
+// Method: three people and a server's events; rows before and after.
+func TestSealingKeepsWhatIsDeclared(t *testing.T) {
+	c := newClock()
+	s := open(t, testOptions(t, vfs.NewMem(), c))
+	app := newApp(t, s, "shop", "UTC")
+	app = must(s.UpdateApp(app.ID, func(a *spoor.App) error {
+		a.Settings.Goals = []string{"Docs=path:/docs/*", "Start=path:/docs/start", "Buy=event:buy"}
+		a.Settings.Properties = []string{"ms by agent", "ms"}
+		return nil
+	}))
+	day := app.Day(c.ms())
+	for i := range 3 {
+		for _, path := range []string{"/docs/start", fmt.Sprint("/docs/", i), fmt.Sprint("/", i)} {
+			h := page(app, c, fmt.Sprint("k", i), i)
+			h.ID, h.URL = "", "https://shop.example"+path
+			write(t, s, h)
+		}
+		write(t, s, spoor.Hit{App: app.ID, Kind: spoor.KindEvent, Name: "buy", Key: fmt.Sprint("k", i), Received: c.ms(), Properties: fmt.Appendf(nil, `{"ms":%d,"agent":"a%d"}`, i, i)})
+		write(t, s, spoor.Hit{App: app.ID, Kind: spoor.KindServerEvent, Name: "re\x1fply", Received: c.ms(), Properties: []byte(`{"ms":10.5,"agent":"eve"}`)})
+	}
+	c.add(9 * 24 * time.Hour)
+	if err := seal(s); err != nil {
+		t.Fatal(err)
+	}
+	texts := func(dim spoor.Dimension) (list []string) {
+		for _, line := range figures(t, s, app, day, dim) {
+			list = append(list, strings.Join(strings.Fields(line)[:3], " "))
+		}
+		return list
+	}
+	sameLines(t, "paths", texts(spoor.DimPath), "(other) 3 3", "/docs/* 3 3", "/docs/start 3 3")
+	sameLines(t, "events", texts(spoor.DimEvent), "(other) 0 3", "buy 3 3")
+	sameLines(t, "numbers", figures(t, s, app, day, spoor.DimMeasure),
+		"buy|ms 3 3 0 0 0 0 0 0 0 0", "buy|ms|agent|(other) 3 3 0 0 0 0 0 0 0 0",
+		"re ply|ms 0 3 0 0 0 0 0 0 0 0", "re ply|ms|agent|eve 0 3 0 0 0 0 0 0 0 0")
+	app = must(s.UpdateApp(app.ID, func(a *spoor.App) error { a.Settings.Goals = nil; return nil })) // what is over stays
+	check(t, s)
+}

@@ -135,11 +135,12 @@ func viewOf(h *spoor.Hit) (key rowKey) {
 	return key
 }
 
-func cutText(text string) string {
-	if len(text) <= rowTextMax {
+func cutText(text string) string { return cutTextTo(text, rowTextMax) }
+
+func cutTextTo(text string, n int) string {
+	if len(text) <= n {
 		return text
 	}
-	n := rowTextMax
 	for n > 0 && !utf8.RuneStart(text[n]) {
 		n--
 	}
@@ -157,6 +158,14 @@ var hours = [24]string{
 // value.
 const measureSeparator = "\x1f"
 
+// measureText is the form of an event's name, or of a value to group by, between
+// separators.
+func measureText(text string) string {
+	return strings.ReplaceAll(cutTextTo(text, measureTextMax), measureSeparator, " ")
+}
+
+const measureTextMax = 200
+
 // measureMax bounds numbers that are summed up: what is larger has no exact
 // millionths.
 const measureMax = 1e12
@@ -173,7 +182,7 @@ func rollUpProperties(declared []string, h *spoor.Hit, event bool, row func(key 
 		case "download":
 			dim = spoor.DimDownload
 		}
-		if url, _ := property(h.Properties, "url"); dim != 0 && url != "" {
+		if url := linkOf(h); dim != 0 && url != "" {
 			some(dim, url)
 		}
 	}
@@ -198,17 +207,26 @@ func rollUpProperties(declared []string, h *spoor.Hit, event bool, row func(key 
 		if math.IsNaN(number) {
 			continue
 		}
-		key := h.Name + measureSeparator + name
+		key := measureText(h.Name) + measureSeparator + name
 		if grouped {
 			of, _ := property(h.Properties, by)
 			if of == "" {
 				continue
 			}
-			key += measureSeparator + by + measureSeparator + of
+			key += measureSeparator + by + measureSeparator + measureText(of)
 		}
 		add := counts{hits: 1, measured: measure(number)}
-		row(rowKey{spoor.DimMeasure, cutText(key)}, &add, true)
+		row(rowKey{spoor.DimMeasure, key}, &add, true)
 	}
+}
+
+// linkOf is where a click led, without what may be personal in a query.
+func linkOf(h *spoor.Hit) string {
+	url, _ := property(h.Properties, "url")
+	if i := strings.IndexAny(url, "?#"); i >= 0 {
+		url = url[:i]
+	}
+	return url
 }
 
 // measure is one number.

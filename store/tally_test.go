@@ -11,6 +11,7 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
+	"pgregory.net/rapid"
 )
 
 // figures are the rows of one dimension of a day as text, sorted, once all is
@@ -228,4 +229,93 @@ func TestSkippedRollUpsAreMissed(t *testing.T) {
 	if err := s.Close(); err != nil {
 		t.Fatal(err)
 	}
+}
+
+// Goal: visits, bounces, times, entries and exits are what any book on web
+// analytics says, found from nothing but the times of hits.
+// Method: random visitors whose hits come in order; the figures of a day against
+// a plain reading of its hits that knows no tally.
+func TestVisitsByTheBook(t *testing.T) {
+	rapid.Check(t, func(rt *rapid.T) {
+		c := newClock()
+		o := testOptions(t, vfs.NewMem(), c)
+		o.CacheEntries = rapid.SampledFrom([]int{1, 1000}).Draw(rt, "cache")
+		s, err := Open(o)
+		if err != nil {
+			rt.Fatal(err)
+		}
+		defer s.Close()
+		app := newApp(t, s, "shop", "UTC")
+		type moment struct {
+			ms   int64
+			kind spoor.Kind
+			path string
+		}
+		people := map[string][]moment{}
+		start := c.ms()
+		for range rapid.IntRange(1, 40).Draw(rt, "hits") {
+			c.add(time.Duration(rapid.SampledFrom([]int{1, 50, 600, 1000, 1801}).Draw(rt, "pause")) * time.Second)
+			if c.ms() > start+11*3600_000 {
+				break
+			}
+			key := rapid.SampledFrom([]string{"ann", "bob"}).Draw(rt, "key")
+			m := moment{c.ms(), rapid.SampledFrom([]spoor.Kind{spoor.KindPage, spoor.KindPage, spoor.KindEvent}).Draw(rt, "kind"), rapid.SampledFrom([]string{"/a", "/b"}).Draw(rt, "path")}
+			people[key] = append(people[key], m)
+			write(t, s, spoor.Hit{App: app.ID, Kind: m.kind, Name: "e", Key: key, URL: "https://shop.example" + m.path, Received: m.ms})
+		}
+		var want counts
+		entries, exits := map[string]int64{}, map[string]int64{}
+		for _, hits := range people {
+			for len(hits) > 0 { // one visit after the other
+				n := 1
+				for n < len(hits) && hits[n].ms-hits[n-1].ms < 30*60*1000 {
+					n++
+				}
+				visit := hits[:n]
+				hits = hits[n:]
+				want.visits++
+				want.visitMS += visit[n-1].ms - visit[0].ms
+				if n > 1 {
+					want.engaged++
+				}
+				if visit[0].kind == spoor.KindPage {
+					entries[visit[0].path]++
+				}
+				last := moment{}
+				for _, m := range visit {
+					if m.kind != spoor.KindPage {
+						continue
+					}
+					if last.ms != 0 {
+						want.timed++
+						want.pageMS += m.ms - last.ms
+					}
+					last = m
+				}
+				if last.ms != 0 {
+					exits[last.path]++
+				}
+			}
+		}
+		err = s.read(app.ID, func(r *reading) error {
+			days, err := r.days(app.Day(start), app.Day(start))
+			if err != nil {
+				return err
+			}
+			a := days[0].account
+			have := counts{visits: a.visits, visitMS: a.visitMS, engaged: a.engaged, timed: a.timed, pageMS: a.pageMS}
+			if !have.equal(&want) {
+				rt.Errorf("the day counts %s; want %s", &have, &want)
+			}
+			return days[0].rows(spoor.DimPath, func(row *dayRow) error {
+				if row.visits != entries[row.text] || row.exits != exits[row.text] {
+					rt.Errorf("%s: %d entries, %d exits; want %d, %d", row.text, row.visits, row.exits, entries[row.text], exits[row.text])
+				}
+				return nil
+			})
+		})
+		if err != nil {
+			rt.Fatal(err)
+		}
+	})
 }

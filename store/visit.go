@@ -13,10 +13,11 @@ const visitGap = 30 * 60 * 1000
 // back: so they can be added up while they happen.
 type visit struct {
 	start, last int64
-	detailed    bool // what follows is known
-	engaged     bool // there was a view or event after the start
-	uncounted   bool // it has hits that are not counted: then none of it tells more
-	view        view // the last that came in order
+	detailed    bool  // what follows is known
+	first       int64 // the earliest hit, which may have come later than that at the start
+	engaged     bool  // there was a view or event at another instant than the start
+	uncounted   bool  // it has hits that are not counted: then none of it tells more
+	view        view  // the last that came in order
 }
 
 // view is a page or screen that is being looked at.
@@ -43,8 +44,8 @@ type visitHit struct {
 func (v *visit) holds(ms int64) bool { return ms > v.start-visitGap && ms < v.last+visitGap }
 
 // enter says to which visit a hit belongs, or begins one, and what it adds to
-// that. A hit that closes the gap between two visits joins the earlier one;
-// what was counted stays. That a page was left begins no visit.
+// that. A hit that closes the gap between two visits joins one of them; what was
+// counted stays. That a page was left begins no visit.
 func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 	newest := &p.facts.visit
 	v := newest
@@ -58,13 +59,13 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 	case newest.last == 0 || h.Time >= newest.last:
 		h.Tally.New = newest.last == 0
 		h.First = true
-		*newest = visit{start: h.Time, last: h.Time, detailed: true}
+		*newest = visit{start: h.Time, first: h.Time, last: h.Time, detailed: true}
 	default:
 		start, found, err := g.olderVisit(p, h)
 		if err != nil || !found && h.Kind == spoor.KindLeave {
 			return before, err
 		}
-		v = &visit{start: h.Time, last: h.Time} // the newest goes on
+		v = &visit{start: h.Time, first: h.Time, last: h.Time} // the newest goes on
 		if h.First = !found; found {
 			v.start, v.last = start, start
 			if err := g.recollect(p, v, h.Day); err != nil {
@@ -86,16 +87,16 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 
 // tally notes what a hit adds to its visit, and gives the view that it ended.
 func (v *visit) tally(n spoor.Number, h *spoor.Hit) (before rowKey) {
-	last := v.last
-	v.last = max(v.last, h.Time)
+	length := v.last - v.first
+	v.first, v.last = min(v.first, h.Time), max(v.last, h.Time)
 	if v.uncounted = v.uncounted || h.Marks&spoor.MarkUncounted != 0; v.uncounted {
 		h.Tally.Aside = h.Kind.Counts().View
 		return before
 	}
 	t := &h.Tally
-	t.Gap = v.last - last
+	t.Gap = v.last - v.first - length
 	k := h.Kind.Counts()
-	if (k.View || k.Event) && !v.engaged && h.Time > v.start {
+	if (k.View || k.Event) && !v.engaged && h.Time != v.start {
 		t.Engaged, v.engaged = true, true
 	}
 	there := v.view.row.text != "" && v.view.day == h.Day
@@ -129,13 +130,13 @@ func (v *visit) tally(n spoor.Number, h *spoor.Hit) (before rowKey) {
 // group, those under the person's former numbers too. What the writer remembers of it must
 // not differ from that.
 func (g *group) recollect(p *pending, v *visit, day spoor.Day) error {
-	v.detailed, v.engaged, v.uncounted, v.view = true, false, false, view{}
+	v.detailed, v.first, v.engaged, v.uncounted, v.view = true, v.start, false, false, view{}
 	left := int64(-1) // time of the newest view that was left
 	note := func(h *visitHit) {
 		if h.visit != v.start {
 			return
 		}
-		v.last = max(v.last, h.time)
+		v.first, v.last = min(v.first, h.time), max(v.last, h.time)
 		if h.marks&spoor.MarkUncounted != 0 {
 			v.uncounted = true
 			return

@@ -121,6 +121,7 @@ type account struct {
 	bare                         bool   // its statistics were dropped for their age
 	properties                   string // that the app declared when the day began
 	sum                          daySum // of what it counts, once it is sealed
+	goals                        string // that the app declared when the day was sealed
 	tallied                      bool   // all its hits were counted with their tallies and people
 }
 
@@ -157,7 +158,14 @@ const (
 	accountProperties
 	accountTallied
 	accountSum
+	accountGoals
 )
+
+// declaredGoals reads what a day keeps of the setting.
+func declaredGoals(list string) []spoor.Goal {
+	s := spoor.Settings{Goals: strings.Split(list, ",")}
+	return s.DeclaredGoals()
+}
 
 // add counts a hit, or with sign -1 takes it back.
 func (c *account) add(h *spoor.Hit, sign int64) {
@@ -197,7 +205,7 @@ func (c *account) appendTo(dst []byte) []byte {
 	if c.sum != (daySum{}) {
 		dst = putBytes(dst, accountSum, c.sum[:])
 	}
-	return dst
+	return putString(dst, accountGoals, c.goals)
 }
 
 func readAccount(value []byte) (c account, err error) {
@@ -229,6 +237,8 @@ func readAccount(value []byte) (c account, err error) {
 			c.tallied = num != 0
 		case accountSum:
 			copy(c.sum[:], b)
+		case accountGoals:
+			c.goals = string(b)
 		}
 		return nil
 	})
