@@ -1,4 +1,4 @@
-import { useEffect, useRef } from 'preact/hooks';
+import { useEffect, useRef, useState } from 'preact/hooks';
 import { submit } from './api.js';
 import { link } from './route.js';
 import { pageOf, pagesFor } from './pages.jsx';
@@ -34,11 +34,14 @@ export function Header({ route, session, leave }) {
   const here = pageOf(route, session).path;
   const nav = useRef();
   useEffect(() => nav.current?.querySelector('[aria-current]')?.scrollIntoView({ inline: 'center', block: 'nearest' }), [here]);
+  const [failed, setFailed] = useState(null);
   const logOut = async () => {
     try {
       await submit('logout', {});
-    } catch { /* it was over already, or the server is gone: this page forgets it */ }
-    leave();
+    } catch (error) {
+      if (error.status !== 401) return setFailed(error); // 401: it was over already
+    }
+    return leave();
   };
   return (
     <header class="top">
@@ -55,6 +58,7 @@ export function Header({ route, session, leave }) {
           {!session.public && <button type="button" class="quiet" onClick={logOut}>Log out</button>}
         </div>
       </div>
+      {failed && <p class="failed" role="alert"><span><strong>You are still logged in.</strong> {failed.message} The session goes on until you log out.</span><button type="button" onClick={logOut}>Log out again</button></p>}
     </header>
   );
 }
