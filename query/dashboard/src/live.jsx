@@ -10,16 +10,25 @@ const flushMs = 250; // a busy app is drawn four times a second
 const minuteMs = 60_000;
 const retryMaxMs = 30_000;
 
-// useHits follows the hits as they are stored. While it is paused they wait.
+// useHits follows the hits as they are stored. While it is paused they wait. A
+// hidden tab has no stream: over HTTP/1.1 a browser has six connections for all.
 function useHits(paused) {
-  const [view, set] = useState({ hits: [], waiting: 0, state: 'connecting', minute: 0 });
+  const [view, set] = useState({ hits: [], waiting: 0, state: 'connecting', minute: 0, rested: false });
+  const again = useRef();
   const stopped = useRef(paused);
   stopped.current = paused;
   useEffect(() => {
     let source, timer, wait = 1000, fresh = [], serial = 0;
     let arrivals = []; // [second, count], of the last minute
-    let state = 'connecting';
+    let state = 'connecting', rested = false;
+    const gone = new AbortController();
+    const close = () => {
+      source?.close();
+      clearTimeout(timer);
+    };
     const open = () => {
+      close();
+      if (document.hidden || gone.signal.aborted) return;
       source = new EventSource(address('api/live/'));
       source.onopen = () => { state = 'open'; wait = 1000; };
       source.addEventListener('hit', (e) => {
@@ -33,14 +42,24 @@ function useHits(paused) {
         else arrivals.push([second, 1]);
       });
       source.onerror = () => { // refused, or cut: the browser's own retry would hide why
-        source.close();
+        close();
         state = 'broken';
-        timer = setTimeout(() => {
-          get('api/session/').then(open, (e) => e.status !== 401 && source.onerror());
-        }, wait);
+        timer = setTimeout(tryNow, wait);
         wait = Math.min(2 * wait, retryMaxMs);
       };
     };
+    const tryNow = () => {
+      close();
+      get('api/session/', {}, gone.signal).then(open, (e) => e.status !== 401 && !gone.signal.aborted && source.onerror());
+    };
+    again.current = tryNow;
+    const turn = () => {
+      if (!document.hidden) return open();
+      close();
+      state = 'connecting';
+      rested = true;
+    };
+    document.addEventListener('visibilitychange', turn);
     open();
     const draw = setInterval(() => {
       const since = (Date.now() - minuteMs) / 1000;
@@ -48,23 +67,24 @@ function useHits(paused) {
       const minute = arrivals.reduce((sum, [, n]) => sum + n, 0);
       set((old) => {
         const take = stopped.current ? [] : fresh.splice(0);
-        if (!take.length && old.minute === minute && old.state === state && old.waiting === fresh.length) return old;
-        return { hits: take.length ? [...take.reverse(), ...old.hits].slice(0, rowsMax) : old.hits, waiting: fresh.length, state, minute };
+        if (!take.length && old.minute === minute && old.state === state && old.waiting === fresh.length && old.rested === rested) return old;
+        return { hits: take.length ? [...take.reverse(), ...old.hits].slice(0, rowsMax) : old.hits, waiting: fresh.length, state, minute, rested };
       });
     }, flushMs);
     return () => {
-      source.close();
-      clearTimeout(timer);
+      gone.abort();
+      close();
+      document.removeEventListener('visibilitychange', turn);
       clearInterval(draw);
     };
   }, []);
-  return view;
+  return { ...view, tryNow: () => again.current() };
 }
 
 export function Live() {
   const session = useSession();
   const [paused, pause] = useState(false);
-  const { hits, waiting, state, minute } = useHits(paused);
+  const { hits, waiting, state, minute, rested, tryNow } = useHits(paused);
   return (
     <>
       <div class="page-head">
@@ -74,7 +94,7 @@ export function Live() {
           <button type="button" aria-pressed={paused} onClick={() => pause(!paused)}>{paused ? (waiting ? `Go on (${waiting === rowsMax ? rowsMax + '+' : waiting} new)` : 'Go on') : 'Pause'}</button>
         </div>
       </div>
-      {state === 'broken' && <p class="failed" role="alert"><span><strong>The stream is cut.</strong> Trying again; check that spoor is running, and that not too many streams are open.</span></p>}
+      {state === 'broken' && <div class="failed" role="alert"><p><strong>The stream is cut.</strong> Trying again; check that spoor is running, and that not too many streams are open.</p><button type="button" onClick={tryNow}>Try now</button></div>}
       <section class="card live" aria-label="Hits, newest first">
         {hits.length === 0 ? (
           <Empty title={state === 'open' ? 'Waiting for hits' : 'Connecting'}>
@@ -87,6 +107,7 @@ export function Live() {
           </table>
         )}
       </section>
+      {rested && <p class="hint">While this tab was hidden the stream rested. Hits of that time are not in the list.</p>}
       {hits.length === rowsMax && <p class="hint">The newest {rowsMax}. All hits are in the export: <code>/api/export/hits.ndjson</code>.</p>}
     </>
   );
