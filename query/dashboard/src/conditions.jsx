@@ -1,6 +1,17 @@
 // The conditions of a segment, as form controls make them. A filter that has
 // another shape was made over REST, and is shown as it is.
-import { useId } from 'preact/hooks';
+import { useId, useMemo } from 'preact/hooks';
+import { countries } from './format.js';
+
+// attributes are those that spoor knows itself. What is computed when a profile
+// is read, as status is, is in no filter.
+export const attributes = {
+  email: 'E-mail', user_id: 'User id', phone_number: 'Phone', first_name: 'First name', last_name: 'Last name', name: 'Name',
+  country: 'Country', region: 'Region', city: 'City', timezone: 'Time zone',
+  browser: 'Browser', os_type: 'System', device: 'Device', browser_language: 'Language', resolution: 'Resolution',
+  first_seen: 'First seen', last_seen: 'Last seen', created_at: 'Made', page_views: 'Pageviews', events: 'Events', visits: 'Visits',
+  known: 'Has a contact', unsubscribed: 'Unsubscribed', score: 'Score',
+};
 
 const operators = {
   is: 'is', not: 'is not', contains: 'contains', starts_with: 'begins with', ends_with: 'ends with',
@@ -97,6 +108,20 @@ export function describe(filter) {
   return form.rows.map((r) => kinds[r.kind].say(r)).join(form.mode === 'all' ? ' and ' : ' or ');
 }
 
+// meantBy is the attribute whose label somebody wrote, as tables show it.
+const meantBy = (text) => Object.keys(attributes).find((a) => a !== text && [a, attributes[a].toLowerCase()].includes(text.trim().toLowerCase()));
+
+function Country({ label, value, choose }) {
+  const list = useMemo(countries, []);
+  return (
+    <select aria-label={label} value={value} onChange={(e) => choose(e.currentTarget.value)}>
+      <option value="">Choose</option>
+      {value && !list.some((c) => c.code === value) && <option>{value}</option>}
+      {list.map((c) => <option key={c.code} value={c.code}>{c.name}</option>)}
+    </select>
+  );
+}
+
 // Condition is the row of one condition. Known: names for what can be chosen.
 export function Condition({ row, number, known, change, remove }) {
   const id = useId();
@@ -111,13 +136,16 @@ export function Condition({ row, number, known, change, remove }) {
     attribute: () => (
       <>
         {text('name', 'Attribute', { list: id + '-names' })}
-        <datalist id={id + '-names'}>{known.attributes.map((a) => <option key={a} value={a} />)}</datalist>
+        <datalist id={id + '-names'}>{Object.entries(attributes).map(([a, label]) => <option key={a} value={a} label={label} />)}</datalist>
         <select aria-label={`Comparison of condition ${number}`} value={row.operator} onChange={(e) => set({ operator: e.currentTarget.value })}>
           {Object.entries(operators).map(([o, label]) => <option key={o} value={o}>{label}</option>)}
         </select>
         {row.operator === 'exists'
           ? <select aria-label={`Value of condition ${number}`} value={row.value === 'no' ? 'no' : 'yes'} onChange={(e) => set({ value: e.currentTarget.value })}><option>yes</option><option>no</option></select>
-          : text('value', 'Value')}
+          : row.name === 'country' && ['is', 'not'].includes(row.operator)
+            ? <Country label={`Value of condition ${number}`} value={row.value} choose={(value) => set({ value })} />
+            : text('value', 'Value')}
+        {meant && <p class="hint">Is it <code>{meant}</code>? <button type="button" class="quiet" onClick={() => set({ name: meant })}>Use {meant}</button></p>}
       </>
     ),
     did: () => (
@@ -138,6 +166,7 @@ export function Condition({ row, number, known, change, remove }) {
       );
     },
   };
+  const meant = row.kind === 'attribute' && meantBy(row.name);
   const shape = { attribute: 'attribute', path: 'did', event: 'did', screen: 'did', active: 'within', idle: 'within' }[row.kind] ?? 'member';
   return (
     <li class="condition">

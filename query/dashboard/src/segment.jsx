@@ -1,6 +1,6 @@
 import { useEffect, useRef, useState } from 'preact/hooks';
 import { get, post, put, remove } from './api.js';
-import { blankRow, Condition, isReady, readFilter, writeFilter } from './conditions.jsx';
+import { attributes, blankRow, Condition, isReady, readFilter, writeFilter } from './conditions.jsx';
 import * as format from './format.js';
 import { Empty, Failed, Loaded, Skeleton, useLoad } from './load.jsx';
 import { Found } from './people.jsx';
@@ -33,8 +33,6 @@ export function Segment({ route }) {
   );
 }
 
-const standard = ['email', 'user_id', 'phone_number', 'first_name', 'last_name', 'status', 'country', 'region', 'city', 'timezone', 'browser', 'os_type', 'device', 'browser_language', 'resolution', 'first_seen', 'last_seen', 'created_at', 'page_views', 'events', 'visits', 'known', 'unsubscribed', 'score'];
-
 // useKnown reads the names that conditions can be about.
 function useKnown() {
   const read = (path, value) => async (signal) => {
@@ -44,7 +42,7 @@ function useKnown() {
   const tags = useLoad('tags', read('api/public/tags/', 'name'));
   const lists = useLoad('lists', read('api/public/lists/', 'id'));
   const segments = useLoad('segments', read('api/public/segments/', 'id'));
-  return { attributes: standard, tag: tags.data ?? [], list: lists.data ?? [], segment: segments.data ?? [] };
+  return { tag: tags.data ?? [], list: lists.data ?? [], segment: segments.data ?? [] };
 }
 
 function Editor({ segment, saved }) {
@@ -58,10 +56,28 @@ function Editor({ segment, saved }) {
   const [busy, setBusy] = useState(false);
   const [said, say] = useState(null); // {text, bad}
   const dialog = useRef();
+  const conditions = useRef();
+  const add = useRef();
+  const [focus, setFocus] = useState(null); // {at}: the condition that gets it
   const mayWrite = may(session, 'write');
   const ready = !form || (rows.length > 0 && rows.every(isReady));
   const filter = form ? writeFilter(mode, rows) : segment.filter;
   const size = usePreview(ready ? filter : null);
+
+  const unknown = rows.find((r) => r.kind === 'attribute' && r.name && !(r.name in attributes))?.name;
+  useEffect(() => {
+    if (!focus) return;
+    const field = [...conditions.current.children].at(Math.min(focus.at, rows.length - 1))?.querySelector('select');
+    (field ?? add.current).focus();
+  }, [focus]);
+  const append = () => {
+    setRows([...rows, blankRow('attribute')]);
+    setFocus({ at: rows.length });
+  };
+  const take = (row) => {
+    setRows(rows.filter((r) => r.key !== row.key));
+    setFocus({ at: rows.indexOf(row) });
+  };
 
   const save = async (e) => {
     e.preventDefault();
@@ -97,6 +113,7 @@ function Editor({ segment, saved }) {
           <span class="label">People in it now</span>
           <output class="value" aria-live="polite">{size.error || !ready ? '–' : size.count === undefined ? '…' : format.count(size.count)}</output>
           {!ready && <p class="hint">Fill in the conditions, and their people are counted.</p>}
+          {ready && size.count === 0 && <p class="hint">Nobody has this. Names and values count letter by letter{unknown ? <>, and <code>{unknown}</code> is an attribute of your own, or of nobody</> : ''}.</p>}
           {size.error && <p class="trouble">{size.error.message}</p>}
         </div>
         <fieldset disabled={!mayWrite}>
@@ -111,12 +128,12 @@ function Editor({ segment, saved }) {
                 <label for="mode">People must meet</label>
                 <select id="mode" value={mode} onChange={(e) => setMode(e.currentTarget.value)}><option value="all">all conditions</option><option value="any">any condition</option></select>
               </p>
-              <ol class="conditions">
+              <ol class="conditions" ref={conditions}>
                 {rows.map((row, i) => (
-                  <Condition key={row.key} row={row} number={i + 1} known={known} change={(next) => setRows(rows.map((r) => (r.key === row.key ? next : r)))} remove={() => setRows(rows.filter((r) => r.key !== row.key))} />
+                  <Condition key={row.key} row={row} number={i + 1} known={known} change={(next) => setRows(rows.map((r) => (r.key === row.key ? next : r)))} remove={() => take(row)} />
                 ))}
               </ol>
-              <button type="button" disabled={rows.length >= 32} onClick={() => setRows([...rows, blankRow('attribute')])}>Add a condition</button>
+              <button type="button" ref={add} disabled={rows.length >= 32} onClick={append}>Add a condition</button>
             </>
           ) : (
             <>
