@@ -4,6 +4,7 @@ import { Empty, Loaded, Skeleton, useLoad } from './load.jsx';
 import { useSession } from './session.js';
 
 const days = (n) => (n ? `${format.count(n)} days` : 'without end');
+const rules = { erasure: 'A person was erased', sweep: 'Idle profiles were swept', expiry: 'What was past its age expired', termination: 'The app was terminated' };
 const stages = { asked: 'asked', removed: 'removed', bytes_gone: 'no byte left', backups_expired: 'out of backups' };
 
 export function Data() {
@@ -51,7 +52,7 @@ function Partitions({ list }) {
       {list.length === 0 ? <Empty title="No day holds hits yet"><p>Each day of the app's calendar with hits becomes a partition of its own.</p></Empty> : (
         <div class="scroll tall" tabIndex={0} role="region" aria-label="Days, table">
           <table>
-            <thead><tr><th scope="col">Day</th><th scope="col" class="n">Hits</th><th scope="col" class="n second">Profiles</th><th scope="col" class="n">Size</th><th scope="col">State</th></tr></thead>
+            <thead><tr><th scope="col">Day</th><th scope="col" class="n">Hits</th><th scope="col" class="n second">Visitors counted</th><th scope="col" class="n">Size</th><th scope="col">State</th></tr></thead>
             <tbody>
               {list.toSorted((a, b) => (a.day < b.day ? 1 : -1)).map((p) => (
                 <tr key={p.day}><th scope="row">{format.date(p.day)}</th><td class="n">{format.count(p.hits)}</td><td class="n second">{format.count(p.profiles)}</td><td class="n">{format.bytes(p.bytes)}</td><td><span class={'state ' + (p.sealed ? 'sealed' : 'open')}>{p.sealed ? 'sealed' : 'open'}</span></td></tr>
@@ -61,7 +62,7 @@ function Partitions({ list }) {
           </table>
         </div>
       )}
-      <p class="hint">Sizes are estimates: small days share blocks. A sealed day takes no more hits, and its rare texts are folded.</p>
+      <p class="hint">Sizes are estimates: small days share blocks. A sealed day takes no more hits, and its rare texts are folded. Visitors are those of the day's statistics, also where their profiles have gone since.</p>
     </section>
   );
 }
@@ -76,7 +77,7 @@ function Receipts({ list, session }) {
           <tbody>
             {list.map((r) => {
               const last = r.stages.at(-1);
-              return <tr key={r.id}><th scope="row">{r.what}</th><td class="n">{format.count(r.profiles)}</td><td class="n second">{format.count(r.hits)}</td><td>{last ? <>{stages[last.stage] ?? last.stage} <small>{session.both(last.at)}</small></> : '–'}</td></tr>;
+              return <tr key={r.id}><th scope="row">{rules[r.what] ?? r.what}</th><td class="n">{format.count(r.profiles)}</td><td class="n second">{format.count(r.hits)}</td><td>{last ? <>{stages[last.stage] ?? last.stage} <small>{session.both(last.at)}</small></> : '–'}</td></tr>;
             })}
           </tbody>
         </table>

@@ -6,7 +6,7 @@ import { useSession } from './session.js';
 
 export function People({ route }) {
   const session = useSession();
-  const text = route.query.get('q') ?? '';
+  const text = (route.query.get('q') ?? '').trim();
   const field = useRef();
   const load = useLoad(text, (signal) => get('api/find/', { q: text }, signal), { enabled: text !== '' });
   useEffect(() => { field.current.value = text; }, [text]);
@@ -26,6 +26,8 @@ export function People({ route }) {
       <section class="card">
         {!text ? (
           <Empty title="Search by an identifier"><p>Type the whole e-mail address, user id, phone number, cookie key or public id of a person. Parts of them find nobody.</p></Empty>
+        ) : load.error?.status === 400 ? (
+          <Empty title="That names nobody"><p>Search for one whole e-mail address, user id, phone number, cookie key or public id, of at most 512 characters.</p></Empty>
         ) : (
           <Loaded load={load.key === text || load.error ? load : { loading: true }} what="The search failed." skeleton={<Skeleton rows={3} />}>
             {({ people }) => (people.length === 0 ? (
