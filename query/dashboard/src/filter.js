@@ -1,5 +1,6 @@
-// A filter is a list of {dimension, value, not}; all must hold. As text:
-// "country==PL;path!=/cart".
+// A filter is a list of {dimension, value, not, prefix}; all must hold. As text:
+// "country==PL;path!=/cart*", where a star at the end means all that begin so,
+// and a backslash makes the next of ; * \ a character like others.
 import { country, language } from './format.js';
 
 export const dimensions = {
@@ -11,13 +12,13 @@ export const dimensions = {
 };
 
 export function parseFilter(text) {
-  return (text ?? '').split(';').flatMap((part) => {
-    const m = /^([a-z]+)(==|!=)(.*)$/s.exec(part);
-    return m ? [{ dimension: m[1], not: m[2] === '!=', value: m[3] }] : [];
+  return ((text ?? '').match(/(?:\\.|[^;])+/gs) ?? []).flatMap((part) => {
+    const m = /^([a-z]+)(==|!=)((?:\\.|.)*?)(\*?)$/s.exec(part);
+    return m ? [{ dimension: m[1], not: m[2] === '!=', value: m[3].replace(/\\([;*\\])/g, '$1'), prefix: m[4] !== '' }] : [];
   });
 }
 
-export const writeFilter = (list) => list.map((f) => f.dimension + (f.not ? '!=' : '==') + f.value).join(';');
+export const writeFilter = (list) => list.map((f) => f.dimension + (f.not ? '!=' : '==') + f.value.replace(/[;*\\]/g, '\\$&') + (f.prefix ? '*' : '')).join(';');
 
 // valueText is a value of a dimension as people read it.
 export function valueText(dimension, value) {

@@ -1,7 +1,7 @@
 import { useState } from 'preact/hooks';
 import { span } from './format.js';
 import { dimensions, parseFilter, valueText, writeFilter } from './filter.js';
-import { presets, rangeOf } from './range.js';
+import { addDays, daysMax, presets, rangeOf } from './range.js';
 import { go, withQuery } from './route.js';
 
 // RangePicker changes the days of the route.
@@ -13,6 +13,8 @@ export function RangePicker({ route, today }) {
     setCustom(name === 'custom');
     set(name === 'custom' ? { from: range.from, to: range.to } : { range: name });
   };
+  const latest = addDays(range.from, daysMax - 1);
+  const change = (days) => (e) => e.currentTarget.validity.valid && e.currentTarget.value && set(days(e.currentTarget.value)); // typed days may be out of bounds
   const chosen = custom ? 'custom' : range.name;
   return (
     <div class="ranges">
@@ -26,11 +28,12 @@ export function RangePicker({ route, today }) {
       </fieldset>
       {custom && (
         <div class="dates">
-          <label>From <input type="date" value={range.from} max={range.to} onChange={(e) => e.currentTarget.value && set({ from: e.currentTarget.value, to: range.to < e.currentTarget.value ? e.currentTarget.value : range.to })} /></label>
-          <label>to <input type="date" value={range.to} min={range.from} max={today} onChange={(e) => e.currentTarget.value && set({ from: range.from > e.currentTarget.value ? e.currentTarget.value : range.from, to: e.currentTarget.value })} /></label>
+          <label>From <input type="date" value={range.from} min={addDays(range.to, 1 - daysMax)} max={range.to} onChange={change((day) => ({ from: day, to: range.to }))} /></label>
+          <label>to <input type="date" value={range.to} min={range.from} max={latest < today ? latest : today} onChange={change((day) => ({ from: range.from, to: day }))} /></label>
         </div>
       )}
-      <p class="muted days">{span(range.from, range.to)}</p>
+      <p class="muted days">{span(range.from, range.to, today)}</p>
+      {range.refused && <p class="refused" role="status">{range.refused} These are the last {range.days} days.</p>}
     </div>
   );
 }
@@ -44,7 +47,7 @@ export function Chips({ route }) {
     <ul class="chips" aria-label="Filter">
       {list.map((f, i) => (
         <li key={writeFilter([f])}>
-          <span>{dimensions[f.dimension] ?? f.dimension} {f.not ? 'is not' : 'is'} <b>{valueText(f.dimension, f.value)}</b></span>
+          <span>{dimensions[f.dimension] ?? f.dimension} {f.prefix ? (f.not ? 'does not begin with' : 'begins with') : f.not ? 'is not' : 'is'} <b>{valueText(f.dimension, f.value)}</b></span>
           <button type="button" aria-label={`Remove: ${dimensions[f.dimension] ?? f.dimension} ${valueText(f.dimension, f.value)}`} onClick={() => set(list.filter((_, j) => j !== i))}>×</button>
         </li>
       ))}
@@ -58,5 +61,5 @@ export function Chips({ route }) {
 export function addFilter(route, table, value) {
   const dimension = table === 'entry' || table === 'exit' ? 'path' : table;
   const list = parseFilter(route.query.get('filter')).filter((f) => f.dimension !== dimension || f.not);
-  go(route.path, withQuery(route.query, { filter: writeFilter([...list, { dimension, value, not: false }]) }));
+  go(route.path, withQuery(route.query, { filter: writeFilter([...list, { dimension, value, not: false, prefix: false }]) }));
 }
