@@ -44,9 +44,12 @@ const monthLong = utc({ month: 'long', year: 'numeric' });
 export const day = known((d) => dayLong.format(new Date(d + 'T00:00Z')));
 export const date = known((d) => dayOnly.format(new Date(d + 'T00:00Z')));
 export const shortDay = known((d) => dayShort.format(new Date(d + 'T00:00Z')));
-export function span(from, to) {
+
+// span writes days from one to another, with their years unless that is today's.
+export function span(from, to, today) {
   if (from === to) return day(from);
-  const one = from.slice(0, 4) === to.slice(0, 4) ? shortDay : (d) => `${shortDay(d)} ${d.slice(0, 4)}`;
+  const year = today.slice(0, 4);
+  const one = from.slice(0, 4) === year && to.slice(0, 4) === year ? shortDay : date;
   return `${one(from)} – ${one(to)}`;
 }
 
@@ -65,6 +68,7 @@ export function point(at, interval, axis) {
 export function clock(timeZone) {
   const of = (options) => new Intl.DateTimeFormat(locale, { timeZone, ...options });
   const time = of({ hour: '2-digit', minute: '2-digit', second: '2-digit' });
+  const minute = of({ hour: '2-digit', minute: '2-digit' });
   const both = of({ day: 'numeric', month: 'short', year: 'numeric', hour: '2-digit', minute: '2-digit' });
   const days = of({ weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
   const moment = (format) => (text) => {
@@ -72,7 +76,7 @@ export function clock(timeZone) {
     return Number.isNaN(date.getTime()) ? none : format.format(date);
   };
   const hours = new Intl.DateTimeFormat('sv-SE', { timeZone, year: 'numeric', month: '2-digit', day: '2-digit', hour: '2-digit', hourCycle: 'h23' }); // 2026-11-22 14
-  return { time: moment(time), both: moment(both), day: moment(days), hour: () => hours.format(new Date()).replace(' ', 'T') };
+  return { time: moment(time), minute: moment(minute), both: moment(both), day: moment(days), hour: () => hours.format(new Date()).replace(' ', 'T') };
 }
 
 // names are what codes stand for; what is no code stays as it is.
@@ -88,3 +92,14 @@ const naming = (type) => {
 };
 export const country = naming('region');
 export const language = naming('language');
+
+// countries are the codes that stand for a country today, by name.
+export function countries() {
+  const letters = [...'ABCDEFGHIJKLMNOPQRSTUVWXYZ'];
+  const names = new Intl.DisplayNames(locale, { type: 'region', fallback: 'none' });
+  const others = ['EU', 'EZ', 'QO', 'UN', 'XA', 'XB', 'ZZ']; // unions, tests, unknown
+  return letters.flatMap((a) => letters.map((b) => a + b))
+    .filter((code) => names.of(code) && !others.includes(code) && new Intl.Locale('und-' + code).region === code) // the region of an old code is its successor
+    .map((code) => ({ code, name: names.of(code) }))
+    .sort((a, b) => a.name.localeCompare(b.name, locale));
+}

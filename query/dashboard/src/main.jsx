@@ -2,7 +2,7 @@ import { render } from 'preact';
 import { useCallback, useEffect, useRef, useState } from 'preact/hooks';
 import { get, whenSessionEnds } from './api.js';
 import { clock } from './format.js';
-import { Failed } from './load.jsx';
+import { Failed, useStale } from './load.jsx';
 import { Header } from './header.jsx';
 import { Login } from './login.jsx';
 import { pageOf } from './pages.jsx';
@@ -74,12 +74,19 @@ function Shell({ session, leave }) {
     <SessionContext.Provider value={session}>
       <a class="skip" href="#main" onClick={skip}>Skip to the content</a>
       <Header route={route} session={session} leave={leave} />
+      <Stale session={session} />
       <main id="main" tabIndex={-1} ref={main} key={route.path}><page.View route={route} /></main>
       <footer class="foot">
         <p>{session.public && 'A shared, read-only view. '}{session.app && `Days begin and end in ${session.timezone}. `}Made with <a href="licences.txt">free software</a>.</p>
       </footer>
     </SessionContext.Provider>
   );
+}
+
+// Stale stands in the margin above the page, and moves nothing.
+function Stale({ session }) {
+  const since = useStale();
+  return <p class="stale" role="status">{since !== null && <span>Not up to date since {session.minute(since)}. Trying again.</span>}</p>;
 }
 
 document.addEventListener('DOMContentLoaded', () => render(<App />, document.getElementById('app')));

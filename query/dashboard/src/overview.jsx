@@ -4,6 +4,7 @@ import * as format from './format.js';
 import { Goals } from './goals.jsx';
 import { Empty, Failed, Skeleton, useLoad } from './load.jsx';
 import { rangeOf } from './range.js';
+import { link } from './route.js';
 import { Series } from './series.jsx';
 import { useSession } from './session.js';
 import { Chips, RangePicker } from './toolbar.jsx';
@@ -46,7 +47,7 @@ export function Overview({ route }) {
       </div>
       {!session.public && <Chips route={route} />}
       <Figures figures={figures} range={range} />
-      {nothing ? <Nothing route={route} /> : (
+      {nothing ? <Nothing range={range} /> : (
         <div class="cards">
           <TopTable title="Pages" tabs={tables.pages} query={query} route={route} every={every} />
           <TopTable title="Sources" tabs={tables.sources} query={query} route={route} every={every} />
@@ -68,14 +69,14 @@ function Figures({ figures, range }) {
   const stats = figures.data?.[at];
   const now = session.hour();
   const points = stats?.points.map((p) => (stats.interval === 'hour' && now.startsWith(session.today) && p.at.slice(0, 13) > now ? { ...p, value: null } : p)); // hours to come are not empty ones
-  const before = stats?.previous && format.span(stats.previous.from, stats.previous.to);
+  const before = stats?.previous && format.span(stats.previous.from, stats.previous.to, session.today);
   return (
     <section class="card figures" aria-label="Figures" aria-busy={figures.loading ? 'true' : undefined}>
       <div class="tiles">
-        {metrics.map((m, i) => <Tile key={m.name} metric={m} stats={figures.data?.[i]} failed={Boolean(figures.error)} on={m.name === chosen} choose={() => choose(m.name)} />)}
+        {metrics.map((m, i) => <Tile key={m.name} metric={m} stats={figures.data?.[i]} failed={Boolean(figures.error)} open={range.open} on={m.name === chosen} choose={() => choose(m.name)} />)}
         <Active />
       </div>
-      {figures.error && <Failed what="The figures cannot be shown." error={figures.error} retry={figures.retry} />}
+      {figures.error && !stats && <Failed what="The figures cannot be shown." error={figures.error} retry={figures.retry} />}
       <div class="chart">
         {stats
           ? <Series label={metric.label} interval={stats.interval ?? range.interval} points={points} previous={stats.previous?.points} format={metric.write} tick={metric.tick ?? format.tick}
@@ -83,20 +84,20 @@ function Figures({ figures, range }) {
           : !figures.error && <Skeleton tall />}
       </div>
       <p class="legend muted">
-        {stats && <><span><i class="now" /> {format.span(stats.from, stats.to)}</span>{before && <span><i class="then" /> {before}</span>}</>}
+        {stats && <><span><i class="now" /> {format.span(stats.from, stats.to, session.today)}</span>{before && <span><i class="then" /> {before}</span>}</>}
       </p>
     </section>
   );
 }
 
-function Tile({ metric, stats, failed, on, choose }) {
+function Tile({ metric, stats, failed, open, on, choose }) {
   const change = stats?.previous?.change;
-  const way = !change || Math.abs(change) < 0.005 ? '' : Math.sign(change) === metric.good ? ' good' : ' bad';
+  const way = open || !change || Math.abs(change) < 0.005 ? '' : Math.sign(change) === metric.good ? ' good' : ' bad';
   return (
     <button type="button" class="tile" aria-pressed={on} onClick={choose}>
       <span class="label">{metric.label}</span>
       <span class="value" title={stats && metric.write === format.brief ? format.count(stats.total) : undefined}>{stats ? metric.write(stats.total) : failed ? '–' : <Skeleton />}</span>
-      <span class={'change' + way}>{stats ? (change === null || change === undefined ? '–' : format.change(change)) : '\u00a0'}<span class="unseen"> against the period before</span></span>
+      <span class={'change' + way} title={open ? 'Today is not over: the period before is longer by the rest of it.' : undefined}>{stats ? (change === null || change === undefined ? '–' : format.change(change)) : '\u00a0'}{open && typeof change === 'number' && ' so far'}<span class="unseen"> against the period before{open && ', while today is not over'}</span></span>
     </button>
   );
 }
@@ -113,15 +114,31 @@ function Active() {
   );
 }
 
-function Nothing({ route }) {
+// Nothing says whether the app has hits at all: its other days, or how to begin.
+function Nothing({ range }) {
+  const session = useSession();
+  const days = useLoad('days', (signal) => get('api/partitions/', {}, signal), { enabled: !session.public });
+  const newest = days.data?.reduce((last, p) => (p.day > last ? p.day : last), '');
+  const elsewhere = (
+    <p>
+      {range.name !== '30' && <a href={link('/', { range: 30 })}>Look at the last 30 days</a>}
+      {range.name === '30' && <a href={link('/', { range: 365 })}>Look at the last 12 months</a>}
+    </p>
+  );
   return (
     <section class="card">
-      <Empty title="No hits in these days yet">
-        <p>Put the widget's line into your pages, with a write key of this app:</p>
-        <code class="block">{'<script async src="https://YOUR-COLLECTOR/widget.js" data-key="YOUR-KEY"></script>'}</code>
-        <p>The demo has a page to try it on: <code>/demo</code> on the collector's address. Figures appear here within seconds.</p>
-        {route.query.get('range') !== '365' && <p><a href="#/?range=365">Look at the last 12 months</a></p>}
-      </Empty>
+      {days.loading && !session.public ? <Skeleton rows={3} /> : session.public || newest ? (
+        <Empty title="No visits in these days">
+          {newest && <p>The newest hits are of {format.day(newest)}.</p>}
+          {elsewhere}
+        </Empty>
+      ) : (
+        <Empty title="No hits in these days yet">
+          <p>Put the widget's line into your pages, with a write key of this app:</p>
+          <code class="block">{'<script async src="https://YOUR-COLLECTOR/widget.js" data-key="YOUR-KEY"></script>'}</code>
+          <p>The demo has a page to try it on: <code>/demo</code> on the collector's address. Figures appear here within seconds.</p>
+        </Empty>
+      )}
     </section>
   );
 }
@@ -130,7 +147,7 @@ function Places({ query, route, every }) {
   const countries = useLoad(JSON.stringify(query), (signal) => get('api/stats/top/', { dimension: 'country', limit: 250, ...query }, signal), { every });
   return (
     <section class="card wide places" aria-label="Places">
-      <WorldMap rows={countries.data?.rows} error={countries.error} route={route} />
+      <WorldMap rows={countries.data?.rows} route={route} />
       <TopTable title="Places" plain tabs={[['country', 'Countries'], ['region', 'Regions'], ['city', 'Cities']]} query={query} route={route} every={every} />
     </section>
   );

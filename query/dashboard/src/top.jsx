@@ -32,13 +32,13 @@ export function TopTable({ title, tabs, query, route, every, plain }) {
           <Loaded load={fits || load.error ? load : { loading: true }} what="This table cannot be shown." skeleton={<Skeleton rows={rowsMin} />}>
             {(top) => <Rows top={top} dimension={dimension} route={route} />}
           </Loaded>
+          <p class="more">
+            {fits && load.data.texts > load.data.rows.length && load.data.rows.length >= rowsMin && limit < rowsMax && (
+              <button type="button" class="quiet" onClick={() => setLimit(rowsMax)}>Show more of {format.count(load.data.texts)}</button>
+            )}
+            {limit > rowsMin && <button type="button" class="quiet" onClick={() => setLimit(rowsMin)}>Show fewer</button>}
+          </p>
         </div>
-        <p class="more">
-          {fits && load.data.texts > load.data.rows.length && load.data.rows.length >= rowsMin && limit < rowsMax && (
-            <button type="button" class="quiet" onClick={() => setLimit(rowsMax)}>Show more of {format.count(load.data.texts)}</button>
-          )}
-          {limit > rowsMin && <button type="button" class="quiet" onClick={() => setLimit(rowsMin)}>Show fewer</button>}
-        </p>
       </Tabs>
     </Box>
   );

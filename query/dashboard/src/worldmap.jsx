@@ -21,7 +21,7 @@ const readWorld = async () => {
 };
 
 // WorldMap shades countries by visitors; the table beside it has the figures.
-export function WorldMap({ rows, error, route }) {
+export function WorldMap({ rows, route }) {
   const { public: open } = useSession();
   const map = useLoad('world', readWorld);
   const visitors = useMemo(() => new Map((rows ?? []).map((r) => [r.value, r.visitors])), [rows]);
@@ -33,7 +33,7 @@ export function WorldMap({ rows, error, route }) {
   const first = (rows ?? []).slice(0, 5).map((r) => `${format.country(r.value)} ${format.count(r.visitors)}`).join(', ');
   return (
     <div class="world">
-      {(map.error || error) && !map.data && <Failed what="The map cannot be shown." error={map.error ?? error} retry={map.retry} />}
+      {map.error && !map.data && <Failed what="The map cannot be shown." error={map.error} retry={map.retry} />}
       <svg viewBox={map.data ? `0 0 ${map.data.width} ${map.data.height}` : '0 0 1600 752'} role="img" aria-label={first ? `Visitors by country: ${first}.` : 'A map of visitors by country; nobody yet.'}>
         {map.data?.lands.map((land, i) => (
           <path key={land.code ?? i} d={land.path} class={`land s${shade(land.code)}${open ? '' : ' pick'}`} onClick={visitors.has(land.code) && !open ? () => addFilter(route, 'country', land.code) : undefined}>
