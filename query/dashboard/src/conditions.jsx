@@ -114,7 +114,7 @@ const meantBy = (text) => Object.keys(attributes).find((a) => a !== text && [a, 
 function Country({ label, value, choose }) {
   const list = useMemo(countries, []);
   return (
-    <select aria-label={label} value={value} onChange={(e) => choose(e.currentTarget.value)}>
+    <select class="country" aria-label={label} value={value} onChange={(e) => choose(e.currentTarget.value)}>
       <option value="">Choose</option>
       {value && !list.some((c) => c.code === value) && <option>{value}</option>}
       {list.map((c) => <option key={c.code} value={c.code}>{c.name}</option>)}

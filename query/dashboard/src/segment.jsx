@@ -113,7 +113,7 @@ function Editor({ segment, saved }) {
           <span class="label">People in it now</span>
           <output class="value" aria-live="polite">{size.error || !ready ? '–' : size.count === undefined ? '…' : format.count(size.count)}</output>
           {!ready && <p class="hint">Fill in the conditions, and their people are counted.</p>}
-          {ready && size.count === 0 && <p class="hint">Nobody has this. Names and values count letter by letter{unknown ? <>, and <code>{unknown}</code> is an attribute of your own, or of nobody</> : ''}.</p>}
+          {ready && size.count === 0 && <p class="hint">Nobody has this. Upper and lower case differ{unknown ? <>, and <code>{unknown}</code> is none of spoor's own attributes: it must be written as you send it</> : ''}.</p>}
           {size.error && <p class="trouble">{size.error.message}</p>}
         </div>
         <fieldset disabled={!mayWrite}>
