@@ -149,7 +149,14 @@ const cases = {
     const [cookie] = await page.context().cookies();
     assert.ok(cookie.httpOnly && cookie.sameSite === 'Strict', 'the cookie can be read by scripts or other sites');
     await page.reload();
-    await page.getByRole('button', { name: 'Log out' }).click();
+    const out = page.getByRole('button', { name: 'Log out', exact: true });
+    await page.route('**/logout', (r) => r.abort());
+    page.expected.push('ERR_FAILED');
+    await out.click();
+    await page.getByRole('alert').filter({ hasText: 'You are still logged in. The server cannot be reached.' }).waitFor();
+    await page.getByRole('heading', { name: 'Overview' }).waitFor();
+    await page.unroute('**/logout');
+    await page.getByRole('button', { name: 'Log out again' }).click();
     await page.getByLabel('Token').waitFor();
     await page.reload();
     await page.getByLabel('Token').waitFor();
@@ -181,6 +188,47 @@ const cases = {
     await rows.first().locator('.who a').click();
     await page.getByRole('heading', { name: 'Anonymous visitor' }).waitFor();
     await page.locator('.timeline').getByText('/later').waitFor();
+    page.calm();
+  },
+
+  async 'many hidden live tabs leave room for another'() {
+    const app = await App.make();
+    const first = await open();
+    await logIn(first, app.read);
+    const hide = (page, hidden) => page.evaluate((is) => {
+      Object.defineProperty(document, 'hidden', { configurable: true, get: () => is });
+      document.dispatchEvent(new Event('visibilitychange'));
+    }, hidden);
+    const tabs = [];
+    for (let i = 0; i < 6; i++) { // as many as Chromium has connections to one host
+      const tab = await first.context().newPage();
+      await tab.goto(reads + '/#/live');
+      await tab.getByText('Waiting for hits').waitFor();
+      await hide(tab, true);
+      tabs.push(tab);
+    }
+    await goTo(first, 'Data');
+    await first.getByText('How long it is kept').waitFor();
+    await hide(tabs[0], false);
+    await tabs[0].getByText('Waiting for hits').waitFor();
+    await app.send({ key: 'abcabcabcabc', url: 'https://shop.example/shoes' });
+    await tabs[0].locator('.hits tbody tr').filter({ hasText: '/shoes' }).waitFor();
+    await tabs[0].getByText('While this tab was hidden').waitFor();
+    assert.equal(await tabs[1].locator('.hits').count(), 0, 'a hidden tab has a stream');
+    first.calm();
+  },
+
+  async 'a stream that is cut is tried again'() {
+    const app = await App.make();
+    const page = await open();
+    await logIn(page, app.read);
+    await page.route('**/api/live/', (r) => r.abort());
+    page.expected.push('ERR_FAILED');
+    await goTo(page, 'Live');
+    await page.getByText('The stream is cut.').waitFor();
+    await page.unroute('**/api/live/');
+    await page.getByRole('button', { name: 'Try now' }).click();
+    await page.getByText('Waiting for hits').waitFor();
     page.calm();
   },
 
@@ -217,6 +265,32 @@ const cases = {
     await shows(figure(page, 'Visitors'), '1');
     await page.getByText('Clear all').click();
     await shows(figure(page, 'Visitors'), '5');
+    page.calm();
+  },
+
+  async 'dates that cannot be shown'() {
+    const app = await App.make();
+    await app.send({ key: 'abcabcabcabc', url: 'https://shop.example/', time: new Date(Date.now() - 3 * 86_400_000).toISOString() });
+    const page = await open();
+    await logIn(page, app.read);
+    await page.goto(reads + '/#/?range=1');
+    await page.getByText('No visits in these days').waitFor();
+    await page.getByText('The newest hits are of').waitFor();
+    await app.send({ key: 'abcabcabcabc', url: 'https://shop.example/', time: new Date(Date.now() - 86_400_000).toISOString() });
+    await app.visitors(2);
+    const change = page.locator('.tile', { hasText: 'Visitors' }).locator('.change');
+    await until('a change that is not judged yet', async () => /^\+100% so far/.test(await change.innerText()) && (await change.getAttribute('class')) === 'change' || change.innerText());
+    for (const [dates, says] of [['from=2026-02-30&to=2026-03-01', '2026-02-30 is no day.'], ['from=2020-01-01&to=2026-01-01', 'More than 1,100 days'], ['from=2026-03-01', 'wants both'], ['from=2026-03-01&to=2026-02-01', 'after the last']]) {
+      await page.goto(reads + '/#/?' + dates);
+      await page.getByText(says).waitFor();
+      await shows(page.locator('.segmented .on'), '30 days');
+    }
+    await page.goto(reads + '/#/?from=2024-06-01&to=2024-06-30');
+    await shows(page.locator('.days'), '1 Jun 2024 – 30 Jun 2024');
+    await page.getByRole('link', { name: 'Look at the last 30 days' }).click();
+    await shows(page.locator('.segmented .on'), '30 days');
+    await page.goto(reads + '/#/people?q=%20%20');
+    await page.getByText('Search by an identifier').waitFor();
     page.calm();
   },
 
@@ -261,9 +335,21 @@ const cases = {
     const size = page.locator('.size .value');
     await page.getByLabel('Name', { exact: true }).fill('From India');
     await page.getByLabel('Attribute of condition 1').fill('country');
-    await page.getByLabel('Value of condition 1').fill('IN');
+    await page.getByLabel('Value of condition 1').selectOption({ label: 'Iceland' });
+    await shows(size, '0');
+    await page.getByText('Nobody has this.').waitFor();
+    await page.getByLabel('Value of condition 1').selectOption({ label: 'India' });
     await shows(size, '4');
-    await page.getByRole('button', { name: 'Add a condition' }).click();
+    const focused = () => page.evaluate(() => document.activeElement.getAttribute('aria-label') ?? document.activeElement.textContent);
+    const add = page.getByRole('button', { name: 'Add a condition' });
+    await add.click();
+    await until('the focus on the new condition', async () => (await focused()) === 'Yes or no of condition 2' || focused());
+    await page.getByLabel('Attribute of condition 2').fill('System');
+    await page.getByRole('button', { name: 'Use os_type' }).click();
+    assert.equal(await page.getByLabel('Attribute of condition 2').inputValue(), 'os_type');
+    await page.getByRole('button', { name: 'Remove condition 2' }).click();
+    await until('the focus on the neighbour', async () => (await focused()) === 'Yes or no of condition 1' || focused());
+    await add.click();
     await page.getByLabel('Kind of condition 2').selectOption('Visited page');
     await page.getByLabel('/pricing or /blog* of condition 2').fill('/pricing');
     await page.getByLabel('Times of condition 2').fill('2');
@@ -438,6 +524,30 @@ const cases = {
       await page.unroute('**/api/stats/**');
     }
     page.troubles = page.troubles.filter((t) => !t.includes('about:blank'));
+    page.calm();
+  },
+
+  async 'a refresh that fails moves nothing'() {
+    const app = await full();
+    const page = await open();
+    await logIn(page, app.read);
+    await settled(page);
+    await page.locator('.land.s5').waitFor();
+    await page.evaluate(() => { globalThis.shift = 0; });
+    const failed = new Set();
+    await page.route('**/api/stats/**', (r) => {
+      failed.add(new URL(r.request().url()).search);
+      return r.fulfill({ status: 503, contentType: 'application/json', body: '{"detail":"The server is busy."}' });
+    });
+    page.expected.push('503');
+    await page.getByText(/^Not up to date since \d\d:\d\d\. Trying again\.$/).waitFor();
+    await until('every card to have failed', () => failed.size >= 13 || failed.size);
+    assert.equal(await page.locator('.failed').count(), 0, 'what is shown is said to be missing');
+    await shows(figure(page, 'Visitors'), '10');
+    await page.unroute('**/api/stats/**');
+    await until('the line to go', async () => (await page.getByText('Not up to date').count()) === 0);
+    const shift = await page.evaluate(() => new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => done(globalThis.shift)))));
+    assert.ok(shift <= shiftMax, `the layout shifted by ${shift}, at most ${shiftMax}`);
     page.calm();
   },
 
