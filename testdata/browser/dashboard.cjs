@@ -268,6 +268,30 @@ const cases = {
     page.calm();
   },
 
+  async 'a click asks for exactly that text'() {
+    const app = await App.make();
+    await app.visitors(2);
+    await app.send(
+      { key: 'kkkkkkkkkkkk', type: 'event', name: 'a;country==XX', url: 'https://shop.example/' },
+      { key: 'kkkkkkkkkkkk', url: 'https://shop.example/star*' },
+      { key: 'llllllllllll', url: 'https://shop.example/starry' },
+      { key: 'mmmmmmmmmmmm', url: 'https://shop.example/star' },
+    );
+    const page = await open();
+    await logIn(page, app.read);
+    for (const text of ['/star*', 'a;country==XX']) {
+      await page.getByRole('button', { name: text, exact: true }).click();
+      await shows(page.locator('.chips b'), text);
+      await shows(figure(page, 'Visitors'), '1');
+      await page.getByRole('button', { name: /^Remove: / }).click();
+      await shows(figure(page, 'Visitors'), '5');
+    }
+    await page.goto(reads + '/#/?filter=path%3D%3D%2Fstar*');
+    await shows(page.locator('.chips span'), 'Page begins with /star');
+    await shows(figure(page, 'Visitors'), '3');
+    page.calm();
+  },
+
   async 'dates that cannot be shown'() {
     const app = await App.make();
     await app.send({ key: 'abcabcabcabc', url: 'https://shop.example/', time: new Date(Date.now() - 3 * 86_400_000).toISOString() });
