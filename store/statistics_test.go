@@ -213,7 +213,7 @@ func (n *naive) value(m spoor.Metric, filter []spoor.Condition, from, to spoor.D
 			if (k.Visitor || h.Visit != 0) && n.visitor[h.Day][h.Profile] {
 				who[person] = true
 			}
-		case len(filter) > 0 || k.Visitor:
+		case n.visitor[h.Day][h.Profile]: // who did this on a day of a visit
 			who[person] = true
 		}
 	}
