@@ -322,11 +322,12 @@ type Goal struct {
 	Text      string
 }
 
-// GoalResult is how often a goal was reached, and by how many people.
+// GoalResult is how often a goal was reached, by whomever, and by how many
+// visitors.
 type GoalResult struct {
 	Goal
 	Count, Visitors int64
-	Of              int64 // visitors of the same days
+	Of              int64 // visitors of the same days, with those who did not reach it
 }
 
 // Cohort is the new visitors of a week, and how many of them came in that

@@ -426,12 +426,20 @@ func compareGoals(t failer, s *Store, n *naive, from, to spoor.Day) {
 	fits := func(h *spoor.Hit, g spoor.Goal) bool {
 		return n.fits(h, []spoor.Condition{{Dimension: g.Dimension, Text: g.Text}})
 	}
+	visited := map[spoor.Number]bool{}
+	for day, numbers := range n.visitor {
+		for number := range numbers {
+			if day >= from && day <= to {
+				visited[n.person[number]] = true
+			}
+		}
+	}
 	for i, g := range goals {
 		count, who := int64(0), map[spoor.Number]bool{}
 		for j := range n.hits {
 			if h := &n.hits[j]; h.Day >= from && h.Day <= to && fits(h, g) {
 				count++
-				if h.Profile != 0 {
+				if visited[n.person[h.Profile]] {
 					who[n.person[h.Profile]] = true
 				}
 			}
