@@ -49,7 +49,7 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 }
 
 func conditionOf(g spoor.Goal) condition {
-	return newConditions([]spoor.Condition{{Dimension: g.Dimension, Text: g.Text}})[0]
+	return newConditions([]spoor.Condition{{Dimension: g.Dimension, Text: g.Text, Prefix: g.Prefix}})[0]
 }
 
 // Cohorts follows the new visitors of each week over the weeks of a range, which
