@@ -305,7 +305,9 @@ type Point struct {
 type Series struct {
 	Total  Point
 	Points []Point
-	Groups []Group // by SeriesQuery.By, the largest first, at most GroupsMax
+	Groups []Group // by SeriesQuery.By, at most GroupsMax: the largest first, those not Known and OtherText last
+
+	GroupsLeftOut int // how many more there are
 }
 
 // Group is what a SeriesQuery gives for one value of the property By.

@@ -190,6 +190,7 @@ func (c *call) series() error {
 			w.end('}')
 		}
 		w.end(']')
+		w.int("groups_left_out", int64(got.GroupsLeftOut))
 	}
 	if compare != "" {
 		before := q

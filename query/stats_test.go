@@ -28,6 +28,7 @@ func (f *fakeStore) Series(q *spoor.SeriesQuery) (s spoor.Series, err error) {
 	s.Total = spoor.Point{Day: q.From, Value: float64(q.To), Known: true}
 	if q.By != "" {
 		s.Groups = []spoor.Group{{Text: "7", Total: spoor.Point{Value: 12.5, Known: true}}, {Text: "8"}}
+		s.GroupsLeftOut = 3
 	}
 	return s, nil
 }
@@ -99,7 +100,7 @@ func TestStatsOverHTTP(t *testing.T) {
 		{"?metric=visits&app=shop", 200, nil, nil},
 		{"?metric=visits&app=blog", 400, []string{`"app":["Leave this out`}, nil},
 		{`goals/?goal=event:sign\*&goal=path:/a\\*`, 200, []string{`"goal":"event:sign\\*"`, `"goal":"path:/a\\\\*"`}, []string{`[event:sign\* path:/a\\*]`}},
-		{"?metric=average&event=reply&property=seconds&by=agent", 200, []string{`"groups":[{"value":"7","total":12.5},{"value":"8","total":null}]`},
+		{"?metric=average&event=reply&property=seconds&by=agent", 200, []string{`"groups":[{"value":"7","total":12.5},{"value":"8","total":null}],"groups_left_out":3`},
 			[]string{"Event:reply Property:seconds By:agent"}},
 		{"?metric=active", 200, []string{`{"metric":"active","now":1,"day":2,"week":3,"month":4}`}, nil},
 		{"?metric=active&from=2026-03-02", 400, []string{`"from":["The metric active takes no parameters."]`}, nil},

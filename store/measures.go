@@ -59,6 +59,7 @@ func (r *reading) measures(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *s
 	}
 	slices.SortFunc(out.Groups, compareGroups)
 	if n := len(out.Groups); n > spoor.GroupsMax {
+		out.GroupsLeftOut = n - spoor.GroupsMax
 		rest := out.Groups[n-1]
 		out.Groups = out.Groups[:spoor.GroupsMax]
 		if rest.Text == spoor.OtherText {
@@ -68,13 +69,21 @@ func (r *reading) measures(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *s
 	return nil
 }
 
-// compareGroups puts the larger group first, and what had none of its own last.
+// compareGroups puts the larger group first, then those without a value, and
+// what had no group of its own last.
 func compareGroups(a, b spoor.Group) int {
 	switch {
+	case a.Text == b.Text:
+		return 0
 	case a.Text == spoor.OtherText:
 		return 1
 	case b.Text == spoor.OtherText:
 		return -1
+	case a.Total.Known != b.Total.Known:
+		if a.Total.Known {
+			return -1
+		}
+		return 1
 	}
 	return cmp.Or(cmp.Compare(b.Total.Value, a.Total.Value), cmp.Compare(a.Text, b.Text))
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"time"
 
@@ -105,7 +106,21 @@ func TestGroupsAreTheLargest(t *testing.T) {
 	day := app.Day(c.ms())
 	got := must(s.Series(&spoor.SeriesQuery{App: app.ID, Metric: spoor.MetricSum, From: day, To: day, Interval: spoor.IntervalDay, Property: "lat", By: "agent"}))
 	n := len(got.Groups)
-	if n != spoor.GroupsMax || got.Groups[0].Text != "a120" || got.Groups[n-2].Text != "a21" || got.Groups[n-1].Text != spoor.OtherText {
+	if n != spoor.GroupsMax || got.GroupsLeftOut != 21 || got.Groups[0].Text != "a120" || got.Groups[n-2].Text != "a21" || got.Groups[n-1].Text != spoor.OtherText {
 		t.Errorf("%d groups: %+v", n, got.Groups)
+	}
+}
+
+// Goal: groups without a value come after those below zero, (other) after them.
+// Method: one of each kind, sorted.
+func TestGroupsWithoutAValueComeLast(t *testing.T) {
+	group := func(text string, v float64, known bool) spoor.Group {
+		return spoor.Group{Text: text, Total: spoor.Point{Value: v, Known: known}}
+	}
+	want := []spoor.Group{group("a", 5, true), group("b", -5, true), group("c", 0, false), group(spoor.OtherText, 9, true)}
+	got := []spoor.Group{want[3], want[2], want[1], want[0]}
+	slices.SortFunc(got, compareGroups)
+	if !slices.Equal(got, want) {
+		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
