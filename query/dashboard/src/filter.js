@@ -1,5 +1,6 @@
 // A filter is a list of {dimension, value, not}; all must hold. As text:
-// "country==PL;path!=/cart".
+// "country==PL;path!=/cart". Values stay as they are written: * at the end
+// stands for all that begin so, a backslash makes ; * and itself plain.
 import { country, language } from './format.js';
 
 export const dimensions = {
@@ -11,13 +12,19 @@ export const dimensions = {
 };
 
 export function parseFilter(text) {
-  return (text ?? '').split(';').flatMap((part) => {
+  return ((text ?? '').match(/(?:\\[^]|[^;])+/g) ?? []).flatMap((part) => {
     const m = /^([a-z]+)(==|!=)(.*)$/s.exec(part);
     return m ? [{ dimension: m[1], not: m[2] === '!=', value: m[3] }] : [];
   });
 }
 
 export const writeFilter = (list) => list.map((f) => f.dimension + (f.not ? '!=' : '==') + f.value).join(';');
+
+// exact writes a text as the value that stands for it alone.
+export const exact = (text) => text.replace(/[\\;]|\*$/g, '\\$&');
+
+// plain is a value without its backslashes.
+export const plain = (value) => value.replace(/\\([\\;*])/g, '$1');
 
 // valueText is a value of a dimension as people read it.
 export function valueText(dimension, value) {

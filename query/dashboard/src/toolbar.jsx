@@ -1,6 +1,6 @@
 import { useState } from 'preact/hooks';
 import { span } from './format.js';
-import { dimensions, parseFilter, valueText, writeFilter } from './filter.js';
+import { dimensions, exact, parseFilter, plain, valueText, writeFilter } from './filter.js';
 import { presets, rangeOf } from './range.js';
 import { go, withQuery } from './route.js';
 
@@ -44,8 +44,8 @@ export function Chips({ route }) {
     <ul class="chips" aria-label="Filter">
       {list.map((f, i) => (
         <li key={writeFilter([f])}>
-          <span>{dimensions[f.dimension] ?? f.dimension} {f.not ? 'is not' : 'is'} <b>{valueText(f.dimension, f.value)}</b></span>
-          <button type="button" aria-label={`Remove: ${dimensions[f.dimension] ?? f.dimension} ${valueText(f.dimension, f.value)}`} onClick={() => set(list.filter((_, j) => j !== i))}>×</button>
+          <span>{dimensions[f.dimension] ?? f.dimension} {f.not ? 'is not' : 'is'} <b>{valueText(f.dimension, plain(f.value))}</b></span>
+          <button type="button" aria-label={`Remove: ${dimensions[f.dimension] ?? f.dimension} ${valueText(f.dimension, plain(f.value))}`} onClick={() => set(list.filter((_, j) => j !== i))}>×</button>
         </li>
       ))}
       {list.length > 1 && <li class="clear"><button type="button" class="quiet" onClick={() => set([])}>Clear all</button></li>}
@@ -58,5 +58,5 @@ export function Chips({ route }) {
 export function addFilter(route, table, value) {
   const dimension = table === 'entry' || table === 'exit' ? 'path' : table;
   const list = parseFilter(route.query.get('filter')).filter((f) => f.dimension !== dimension || f.not);
-  go(route.path, withQuery(route.query, { filter: writeFilter([...list, { dimension, value, not: false }]) }));
+  go(route.path, withQuery(route.query, { filter: writeFilter([...list, { dimension, value: exact(value), not: false }]) }));
 }
