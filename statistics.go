@@ -105,12 +105,41 @@ func (i Interval) Start(day Day) Day {
 	return day
 }
 
-// Condition is one part of a filter; all parts must hold. A text that ends
-// with * stands for all that begin so.
+// Condition is one part of a filter; all parts must hold.
 type Condition struct {
 	Dimension Dimension
 	Text      string // for DimProperty: "name=value"
+	Prefix    bool   // Text stands for all that begin so
 	Not       bool
+}
+
+// ParseText reads the text of a condition or goal: * at the end stands for all
+// that begin so. A backslash before ; * or another backslash makes these
+// characters themselves.
+func ParseText(written string) (text string, prefix bool) {
+	var b strings.Builder
+	for i := 0; i < len(written); i++ {
+		switch last := i+1 == len(written); {
+		case written[i] == '*' && last:
+			return b.String(), true
+		case written[i] == '\\' && !last && strings.IndexByte(`;*\`, written[i+1]) >= 0:
+			i++
+		}
+		b.WriteByte(written[i])
+	}
+	return b.String(), false
+}
+
+// writeText is a form that ParseText reads.
+func writeText(text string, prefix bool) string {
+	written := strings.ReplaceAll(text, `\`, `\\`)
+	switch before, ends := strings.CutSuffix(written, "*"); {
+	case prefix:
+		return written + "*"
+	case ends:
+		return before + `\*`
+	}
+	return written
 }
 
 // SeriesQuery asks for one metric over the days From to To, both included.
@@ -147,13 +176,16 @@ func checkFilter(filter []Condition) error {
 		return badQuery("filter", "%d conditions are too many, %d are allowed.", len(filter), FilterMax)
 	}
 	for _, c := range filter {
-		name, _, ok := strings.Cut(c.Text, "=")
+		name, text, ok := strings.Cut(c.Text, "=")
+		if c.Dimension != DimProperty {
+			text = c.Text
+		}
 		switch {
 		case c.Dimension == DimNone || c.Dimension >= DimMeasure:
 			return badQuery("filter", "There is no such dimension.")
 		case c.Dimension == DimProperty && (!ok || name == ""):
 			return badQuery("filter", "A condition on a property reads property:NAME==VALUE.")
-		case strings.TrimSuffix(c.Text, "*") == "" && c.Text != "*":
+		case text == "" && !c.Prefix:
 			return badQuery("filter", "The text after == or != is empty; write * for any.")
 		}
 	}
@@ -208,10 +240,11 @@ func (q *TopQuery) Check() error {
 	return checkFilter(q.Filter)
 }
 
-// ParseGoal reads event:TEXT, path:TEXT or screen:TEXT.
+// ParseGoal reads event:TEXT, path:TEXT or screen:TEXT; see ParseText.
 func ParseGoal(text string) (g Goal, err error) {
 	dimension, what, _ := strings.Cut(text, ":")
-	g = Goal{Name: text, Text: what}
+	g = Goal{Name: text}
+	g.Text, g.Prefix = ParseText(what)
 	switch dimension {
 	case "event":
 		g.Dimension = DimEvent
@@ -220,14 +253,18 @@ func ParseGoal(text string) (g Goal, err error) {
 	case "screen":
 		g.Dimension = DimScreen
 	}
-	if g.Dimension == DimNone || strings.TrimSuffix(what, "*") == "" || len(what) > 255 {
+	if !g.valid() {
 		return g, fmt.Errorf("%q is no goal; write event:NAME, path:/PATH or screen:NAME, with * at the end for all that begin so", text)
 	}
 	return g, nil
 }
 
 // String is the form that ParseGoal reads.
-func (g Goal) String() string { return g.Dimension.String() + ":" + g.Text }
+func (g Goal) String() string { return g.Dimension.String() + ":" + writeText(g.Text, g.Prefix) }
+
+func (g *Goal) valid() bool {
+	return (g.Dimension == DimEvent || g.Dimension == DimPath || g.Dimension == DimScreen) && g.Text != "" && len(g.Text) <= 255
+}
 
 // checkGoals refuses what ParseGoal does not make.
 func checkGoals(field string, goals []Goal, from, to Day, least, most int) error {
@@ -235,7 +272,7 @@ func checkGoals(field string, goals []Goal, from, to Day, least, most int) error
 		return badQuery(field, "Give %d to %d.", least, most)
 	}
 	for _, g := range goals {
-		if _, err := ParseGoal(g.String()); err != nil {
+		if !g.valid() {
 			return badQuery(field, "Write event:NAME, path:/PATH or screen:NAME, with * at the end for all that begin so.")
 		}
 	}
@@ -268,7 +305,9 @@ type Point struct {
 type Series struct {
 	Total  Point
 	Points []Point
-	Groups []Group // by SeriesQuery.By, the largest first, at most GroupsMax
+	Groups []Group // by SeriesQuery.By, at most GroupsMax: the largest first, those not Known and OtherText last
+
+	GroupsLeftOut int // how many more there are
 }
 
 // Group is what a SeriesQuery gives for one value of the property By.
@@ -314,19 +353,20 @@ type Top struct {
 // have rows of their own.
 const OtherText = "(other)"
 
-// Goal is a step that visitors take: an event, a page or a screen. A text
-// that ends with * stands for all that begin so.
+// Goal is a step that visitors take: an event, a page or a screen.
 type Goal struct {
 	Name      string
 	Dimension Dimension // DimEvent, DimPath or DimScreen
 	Text      string
+	Prefix    bool // Text stands for all that begin so
 }
 
-// GoalResult is how often a goal was reached, and by how many people.
+// GoalResult is how often a goal was reached, by whomever, and by how many
+// visitors.
 type GoalResult struct {
 	Goal
 	Count, Visitors int64
-	Of              int64 // visitors of the same days
+	Of              int64 // visitors of the same days, with those who did not reach it
 }
 
 // Cohort is the new visitors of a week, and how many of them came in that

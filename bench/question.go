@@ -73,7 +73,7 @@ func questions() (all []question) {
 	goals := []spoor.Goal{
 		{Name: "order", Dimension: spoor.DimEvent, Text: "Order completed"},
 		{Name: "page", Dimension: spoor.DimPath, Text: "/shoes/0000-page"},
-		{Name: "shoes", Dimension: spoor.DimPath, Text: "/shoes/000*"},
+		{Name: "shoes", Dimension: spoor.DimPath, Text: "/shoes/000", Prefix: true},
 	}
 	all = append(all,
 		question{title: "three goals", target: seriesTarget, ask: func(st *store.Store, app spoor.AppID, from, to spoor.Day) error {

@@ -65,7 +65,7 @@ func (s sizer) size(of *spoor.Collection) (err error) {
 
 // listCollections gives a page of a catalogue, with the number of people.
 func (c *call) listCollections(kind spoor.CollectionKind) error {
-	if err := c.onlyQuery("page", "cursor"); err != nil {
+	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
 	all, err := c.s.opt.Store.Collections(c.app.ID, kind)
@@ -277,7 +277,7 @@ func (c *call) deleteCollection(kind spoor.CollectionKind) error {
 
 // listMembers gives a page of the users in a tag, list or segment.
 func (c *call) listMembers(kind spoor.CollectionKind) error {
-	if err := c.onlyQuery("page", "cursor"); err != nil {
+	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
 	x, err := c.collection(kind)
@@ -417,7 +417,7 @@ func (c *call) segmentHistory() error {
 
 // segmentsOf lists the segments in which a person is now.
 func (c *call) segmentsOf() error {
-	if err := c.onlyQuery("page", "cursor"); err != nil {
+	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
 	p, err := c.person()

@@ -27,7 +27,7 @@ func (c *call) timeline() error {
 // the count, for which all hits must be walked; version 2 stops at the end of
 // the page and leaves the count open.
 func (c *call) history(fits func(*spoor.Hit) bool, write func(*jsonWriter, *spoor.Hit, int64)) error {
-	if err := c.onlyQuery("page", "cursor"); err != nil {
+	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
 	p, err := c.person()

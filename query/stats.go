@@ -17,9 +17,14 @@ const statsDays = 30
 // filterBytesMax bounds a filter.
 const filterBytesMax = 4096
 
-// onlyStats refuses parameters that a statistic does not know.
+// statsRepeat are the parameters that may be given several times.
+var statsRepeat = []string{"filter", "goal", "step"}
+
+// onlyStats refuses parameters that a statistic does not know, that are given
+// again, or that name another app than that of the token.
 func (c *call) onlyStats(known ...string) error {
 	known = append(known, "app", "from", "to")
+	given := map[string]bool{}
 	for name := range c.ctx.QueryArgs().All() {
 		if !slices.Contains(known, string(name)) {
 			if !plainText(string(name)) {
@@ -27,6 +32,13 @@ func (c *call) onlyStats(known ...string) error {
 			}
 			return fieldError(string(name), "There is no such parameter; there are "+strings.Join(known, ", ")+".")
 		}
+		if given[string(name)] && !slices.Contains(statsRepeat, string(name)) {
+			return fieldError(string(name), "Give this parameter once.")
+		}
+		given[string(name)] = true
+	}
+	if app := c.ctx.QueryArgs().Peek("app"); given["app"] && string(app) != c.app.Name {
+		return fieldError("app", "Leave this out: a token is of one app, and this one is of another.")
 	}
 	return nil
 }
@@ -51,37 +63,63 @@ func (c *call) statsRange() (from, to spoor.Day, err error) {
 	return from, to, err
 }
 
-// filter reads conditions such as country==PL;path!=/admin/*.
+// filter reads conditions such as country==PL;path!=/admin/*, of all filters
+// that are given.
 func (c *call) filter() (list []spoor.Condition, err error) {
-	text := string(c.ctx.QueryArgs().Peek("filter"))
-	if len(text) > filterBytesMax || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
-		return nil, fieldError("filter", "Give valid text of at most "+strconv.Itoa(filterBytesMax)+" bytes.")
-	}
-	if text == "" {
-		return nil, nil
-	}
-	for _, part := range strings.Split(text, ";") {
-		var one spoor.Condition
-		i, j := strings.Index(part, "=="), strings.Index(part, "!=")
-		if one.Not = j >= 0 && (i < 0 || j < i); one.Not {
-			i = j
+	bytes := 0
+	for _, value := range c.ctx.QueryArgs().PeekMulti("filter") {
+		text := string(value)
+		if bytes += len(text); bytes > filterBytesMax || !utf8.ValidString(text) || strings.ContainsRune(text, 0) {
+			return nil, fieldError("filter", "Give valid text of at most "+strconv.Itoa(filterBytesMax)+" bytes.")
 		}
-		if i < 0 {
-			return nil, fieldError("filter", "Write dimension==text or dimension!=text, several parted by ; with * at the end of a text for all that begin so.")
+		if text == "" {
+			continue
 		}
-		name, what := part[:i], part[i+2:]
-		property, ok := strings.CutPrefix(name, "property:")
-		if ok {
-			one.Dimension, one.Text = spoor.DimProperty, property+"="+what
-		} else {
-			one.Text = what
-			if one.Dimension, ok = spoor.ParseDimension(name); !ok || one.Dimension == spoor.DimProperty {
-				return nil, fieldError("filter", "There is no such dimension; there are "+dimensionNames()+".")
+		for _, part := range splitFilter(text) {
+			one, err := parseCondition(part)
+			if err != nil {
+				return nil, err
 			}
+			list = append(list, one)
 		}
-		list = append(list, one)
 	}
 	return list, nil
+}
+
+// splitFilter cuts a filter at each ; without a backslash before it.
+func splitFilter(text string) (parts []string) {
+	begin := 0
+	for i := 0; i < len(text); i++ {
+		switch text[i] {
+		case '\\':
+			i++
+		case ';':
+			parts = append(parts, text[begin:i])
+			begin = i + 1
+		}
+	}
+	return append(parts, text[begin:])
+}
+
+func parseCondition(text string) (one spoor.Condition, err error) {
+	i, j := strings.Index(text, "=="), strings.Index(text, "!=")
+	if one.Not = j >= 0 && (i < 0 || j < i); one.Not {
+		i = j
+	}
+	if i < 0 {
+		return one, fieldError("filter", `Write dimension==text or dimension!=text, several parted by ; with * at the end of a text for all that begin so, and \ before a ; or * of the text.`)
+	}
+	name := text[:i]
+	one.Text, one.Prefix = spoor.ParseText(text[i+2:])
+	property, ok := strings.CutPrefix(name, "property:")
+	if ok {
+		one.Dimension, one.Text = spoor.DimProperty, property+"="+one.Text
+		return one, nil
+	}
+	if one.Dimension, ok = spoor.ParseDimension(name); !ok || one.Dimension == spoor.DimProperty {
+		return one, fieldError("filter", "There is no such dimension; there are "+dimensionNames()+".")
+	}
+	return one, nil
 }
 
 // dimensionNames lists what tables and filters can be asked by.
@@ -152,6 +190,7 @@ func (c *call) series() error {
 			w.end('}')
 		}
 		w.end(']')
+		w.int("groups_left_out", int64(got.GroupsLeftOut))
 	}
 	if compare != "" {
 		before := q

@@ -28,6 +28,7 @@ func (f *fakeStore) Series(q *spoor.SeriesQuery) (s spoor.Series, err error) {
 	s.Total = spoor.Point{Day: q.From, Value: float64(q.To), Known: true}
 	if q.By != "" {
 		s.Groups = []spoor.Group{{Text: "7", Total: spoor.Point{Value: 12.5, Known: true}}, {Text: "8"}}
+		s.GroupsLeftOut = 3
 	}
 	return s, nil
 }
@@ -87,8 +88,19 @@ func TestStatsOverHTTP(t *testing.T) {
 			`"previous":{"from":"2026-02-27","to":"2026-03-01","change":0.0001462`, `"points":[{"at":"2026-02-27","value":3}`,
 		}, []string{"From:2026-02-27 To:2026-03-01"}},
 		{"?metric=visits&filter=country==PL;path!=/admin/*;property:plan==a==b", 200, nil,
-			[]string{"Filter:[{Dimension:country Text:PL Not:false} {Dimension:path Text:/admin/* Not:true} {Dimension:property Text:plan=a==b Not:false}]"}},
-		{"?metric=average&event=reply&property=seconds&by=agent", 200, []string{`"groups":[{"value":"7","total":12.5},{"value":"8","total":null}]`},
+			[]string{"Filter:[{Dimension:country Text:PL Prefix:false Not:false} {Dimension:path Text:/admin/ Prefix:true Not:true} {Dimension:property Text:plan=a==b Prefix:false Not:false}]"}},
+		{`?metric=visits&filter=path==/a\;b\*;title==C:\\\*&filter=&filter=path==\x*;property:p==*`, 200, nil, []string{
+			`Filter:[{Dimension:path Text:/a;b* Prefix:false Not:false} {Dimension:title Text:C:\* Prefix:false Not:false} ` +
+				`{Dimension:path Text:\x Prefix:true Not:false} {Dimension:property Text:p= Prefix:true Not:false}]`,
+		}},
+		{"?metric=visits&filter=path==" + strings.Repeat("a", 4000) + "&filter=path==" + strings.Repeat("b", 100), 400, []string{`"filter":["Give valid text of at most 4096`}, nil},
+		{"?metric=visits&filter=path==a;;", 400, []string{`"filter":["Write dimension==text`}, nil},
+		{"?metric=visits&filter=property:p==", 400, []string{`"filter":["The text after`}, nil},
+		{"?metric=visits&metric=events", 400, []string{`"metric":["Give this parameter once."]`}, nil},
+		{"?metric=visits&app=shop", 200, nil, nil},
+		{"?metric=visits&app=blog", 400, []string{`"app":["Leave this out`}, nil},
+		{`goals/?goal=event:sign\*&goal=path:/a\\*`, 200, []string{`"goal":"event:sign\\*"`, `"goal":"path:/a\\\\*"`}, []string{`[event:sign\* path:/a\\*]`}},
+		{"?metric=average&event=reply&property=seconds&by=agent", 200, []string{`"groups":[{"value":"7","total":12.5},{"value":"8","total":null}],"groups_left_out":3`},
 			[]string{"Event:reply Property:seconds By:agent"}},
 		{"?metric=active", 200, []string{`{"metric":"active","now":1,"day":2,"week":3,"month":4}`}, nil},
 		{"?metric=active&from=2026-03-02", 400, []string{`"from":["The metric active takes no parameters."]`}, nil},

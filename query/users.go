@@ -13,7 +13,7 @@ import (
 // listUsers gives a page of all users: numbered in version 1, by cursor in
 // version 2.
 func (c *call) listUsers() error {
-	if err := c.onlyQuery("page", "cursor"); err != nil {
+	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
 	count, err := c.s.opt.Store.ProfileCount(c.app.ID)

@@ -21,11 +21,10 @@ type condition struct {
 func newConditions(list []spoor.Condition) conditions {
 	f := make(conditions, len(list))
 	for i, c := range list {
-		f[i] = condition{dim: c.Dimension, text: c.Text, not: c.Not}
+		f[i] = condition{dim: c.Dimension, text: c.Text, prefix: c.Prefix, not: c.Not}
 		if c.Dimension == spoor.DimProperty {
 			f[i].name, f[i].text, _ = strings.Cut(c.Text, "=")
 		}
-		f[i].text, f[i].prefix = strings.CutSuffix(f[i].text, "*")
 		f[i].text = cutText(f[i].text)
 	}
 	return f

@@ -6,7 +6,8 @@ import (
 )
 
 // Goals counts how often each goal was reached on the days from to to, and by
-// how many different people, from one snapshot. Error: a *spoor.QueryError.
+// how many different visitors of those days, from one snapshot. Error: a
+// *spoor.QueryError.
 func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (list []spoor.GoalResult, err error) {
 	if err := spoor.CheckGoals(goals, from, to); err != nil {
 		return nil, err
@@ -20,9 +21,9 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 		if err != nil {
 			return err
 		}
-		of := r.persons.count(visitors.union())
+		people := r.persons.of(visitors.union())
 		for _, g := range goals {
-			result := spoor.GoalResult{Goal: g, Of: of}
+			result := spoor.GoalResult{Goal: g, Of: int64(people.GetCardinality())}
 			var who sets
 			c := conditionOf(g)
 			if !c.prefix {
@@ -39,7 +40,7 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 					return err
 				}
 			}
-			result.Visitors = r.persons.count(who.union())
+			result.Visitors = int64(r.persons.of(who.union()).AndCardinality(people))
 			list = append(list, result)
 		}
 		return nil
@@ -48,7 +49,7 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 }
 
 func conditionOf(g spoor.Goal) condition {
-	return newConditions([]spoor.Condition{{Dimension: g.Dimension, Text: g.Text}})[0]
+	return newConditions([]spoor.Condition{{Dimension: g.Dimension, Text: g.Text, Prefix: g.Prefix}})[0]
 }
 
 // Cohorts follows the new visitors of each week over the weeks of a range, which

@@ -19,12 +19,7 @@ func (r *reading) measures(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *s
 	add := func(day spoor.Day, sums map[string]*measured) {
 		for text, m := range sums {
 			l.add(&cell{day: day, counts: counts{measured: *m}})
-			if groups[text] == nil && len(groups) < groupTextsMax {
-				groups[text] = new(measured)
-			}
-			if groups[text] != nil {
-				groups[text].fold(m)
-			}
+			measuredOf(groups, text).fold(m)
 		}
 	}
 	var rest []*oneDay
@@ -62,27 +57,66 @@ func (r *reading) measures(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *s
 		v, known := m.value(q.Metric)
 		out.Groups = append(out.Groups, spoor.Group{Text: text, Total: spoor.Point{Day: q.From, Value: v, Known: known}})
 	}
-	slices.SortFunc(out.Groups, func(a, b spoor.Group) int {
-		return cmp.Or(cmp.Compare(b.Total.Value, a.Total.Value), cmp.Compare(a.Text, b.Text))
-	})
-	out.Groups = out.Groups[:min(len(out.Groups), spoor.GroupsMax)]
+	slices.SortFunc(out.Groups, compareGroups)
+	if n := len(out.Groups); n > spoor.GroupsMax {
+		out.GroupsLeftOut = n - spoor.GroupsMax
+		rest := out.Groups[n-1]
+		out.Groups = out.Groups[:spoor.GroupsMax]
+		if rest.Text == spoor.OtherText {
+			out.Groups[spoor.GroupsMax-1] = rest
+		}
+	}
 	return nil
 }
 
+// compareGroups puts the larger group first, then those without a value, and
+// what had no group of its own last.
+func compareGroups(a, b spoor.Group) int {
+	switch {
+	case a.Text == b.Text:
+		return 0
+	case a.Text == spoor.OtherText:
+		return 1
+	case b.Text == spoor.OtherText:
+		return -1
+	case a.Total.Known != b.Total.Known:
+		if a.Total.Known {
+			return -1
+		}
+		return 1
+	}
+	return cmp.Or(cmp.Compare(b.Total.Value, a.Total.Value), cmp.Compare(a.Text, b.Text))
+}
+
+// measuredOf is the sum of a text, or of all others where there are too many.
+func measuredOf(sums map[string]*measured, text string) *measured {
+	if sums[text] == nil && len(sums) >= groupTextsMax {
+		text = spoor.OtherText
+	}
+	if sums[text] == nil {
+		sums[strings.Clone(text)] = new(measured)
+	}
+	return sums[text]
+}
+
 // measures sums up by the group's text what the rows of the day have; ok is
-// false where they cannot tell.
+// false where they cannot tell: all properties share the bound of a day's rows,
+// and where it was reached the rest is in one row.
 func (d *oneDay) measures(q *spoor.SeriesQuery) (sums map[string]*measured, ok bool, err error) {
 	declared := q.Property
+	parts := 2
 	if q.By != "" {
 		declared += " by " + q.By
+		parts = 4
 	}
-	if len(q.Filter) > 0 || !slices.Contains(d.account.declared(), declared) {
+	if len(q.Filter) > 0 || d.account.full&(1<<spoor.DimMeasure) != 0 || !slices.Contains(d.account.declared(), declared) {
 		return nil, false, nil
 	}
+	event := measureText(q.Event)
 	sums, ok = map[string]*measured{}, true
 	err = d.rows(spoor.DimMeasure, func(r *dayRow) error {
 		part := strings.SplitN(r.text, measureSeparator, 4)
-		if len(part) < 2 || q.Event != "" && part[0] != q.Event || part[1] != q.Property || (len(part) == 4) != (q.By != "") {
+		if len(part) != parts || event != "" && part[0] != event || part[1] != q.Property {
 			return nil
 		}
 		text := ""
@@ -95,10 +129,7 @@ func (d *oneDay) measures(q *spoor.SeriesQuery) (sums map[string]*measured, ok b
 		if r.measured.stale && (q.Metric == spoor.MetricMin || q.Metric == spoor.MetricMax) {
 			ok = false
 		}
-		if sums[text] == nil {
-			sums[text] = new(measured)
-		}
-		sums[text].fold(&r.measured)
+		measuredOf(sums, text).fold(&r.measured)
 		return nil
 	})
 	return sums, ok, err
@@ -114,7 +145,7 @@ type measureSum struct {
 
 func (s *measureSum) hit(h *spoor.Hit) {
 	q := s.query
-	if !h.Kind.Counts().Event || q.Event != "" && h.Name != q.Event {
+	if !h.Kind.Counts().Event || q.Event != "" && measureText(h.Name) != measureText(q.Event) {
 		return
 	}
 	_, number := property(h.Properties, q.Property)
@@ -126,19 +157,10 @@ func (s *measureSum) hit(h *spoor.Hit) {
 		if of, _ = property(h.Properties, q.By); of == "" {
 			return
 		}
-		head := h.Name + measureSeparator + q.Property + measureSeparator + q.By + measureSeparator
-		of = strings.TrimPrefix(cutText(head+of), head) // as the row has it
-	}
-	m := s.sums[of]
-	if m == nil {
-		if len(s.sums) >= groupTextsMax {
-			return
-		}
-		m = new(measured)
-		s.sums[strings.Clone(of)] = m
+		of = measureText(of)
 	}
 	one := measure(number)
-	m.fold(&one)
+	measuredOf(s.sums, of).fold(&one)
 }
 
 // value is a metric of numbers; known is false where there were none.

@@ -313,12 +313,11 @@ func goalOf(goals []spoor.Goal, key rowKey) (text string) {
 		if g.Dimension != key.dim {
 			continue
 		}
-		if g.Text == key.text {
+		switch {
+		case !g.Prefix && g.Text == key.text:
 			return g.Text
-		}
-		prefix, all := strings.CutSuffix(g.Text, "*")
-		if all && strings.HasPrefix(key.text, prefix) && len(g.Text) > len(text) {
-			text = g.Text
+		case g.Prefix && strings.HasPrefix(key.text, g.Text) && len(g.Text) >= len(text):
+			text = g.Text + "*"
 		}
 	}
 	return text

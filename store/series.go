@@ -252,18 +252,37 @@ func (r *reading) cellsOfRow(m spoor.Metric, c condition, days []*oneDay) (cells
 	for _, d := range days {
 		sum := &cell{day: d.day}
 		cells = append(cells, sum)
-		var who sets
-		err := d.matching(c, m.OfPeople(), func(row *counts) {
-			who = who.with(row.who.add)
-			row.who = setChange{}
-			sum.counts.fold(row)
-		})
+		if m.OfPeople() {
+			sum.who, err = d.visitorsWith(c)
+		} else {
+			err = d.matching(c, false, func(row *counts) {
+				row.who = setChange{}
+				sum.counts.fold(row)
+			})
+		}
 		if err != nil {
 			return nil, err
 		}
-		sum.who = who.union()
 	}
 	return cells, nil
+}
+
+// visitorsWith is the visitors of the day that brought a row which a condition
+// asks for; nil if nobody did. The set must not be changed.
+func (d *oneDay) visitorsWith(c condition) (*roaring.Bitmap, error) {
+	if !c.prefix {
+		return d.visitorsOf(c.dim, c.row())
+	}
+	var who sets
+	err := d.matching(c, true, func(row *counts) { who = who.with(row.who.add) })
+	if err != nil {
+		return nil, err
+	}
+	visitors, err := d.activity(activityVisitor)
+	if err != nil {
+		return nil, err
+	}
+	return roaring.And(who.union(), visitors), nil
 }
 
 // matching calls f with the rows of a day that a condition asks for, if they are
@@ -305,9 +324,17 @@ func (r *reading) cellsOfHits(m spoor.Metric, f conditions, byHour bool, days []
 	begin := func(d *oneDay) *hitSum {
 		return &hitSum{reading: r, filter: f, want: want, metric: m, visits: visits, byHour: byHour, day: d.day, hours: map[int]*cell{}}
 	}
-	err = walkHits(r, days, nil, want, begin, func(_ *oneDay, sum *hitSum) error {
+	err = walkHits(r, days, nil, want, begin, func(d *oneDay, sum *hitSum) error {
 		for _, hour := range slices.Sorted(maps.Keys(sum.hours)) {
-			cells = append(cells, sum.hours[hour])
+			c := sum.hours[hour]
+			if m.OfPeople() {
+				visitors, err := d.activity(activityVisitor)
+				if err != nil {
+					return err
+				}
+				c.who.And(visitors)
+			}
+			cells = append(cells, c)
 		}
 		return sum.err
 	})
@@ -396,7 +423,7 @@ func (s *hitSum) hit(h *spoor.Hit) {
 	c.visits += one.visits
 	c.engaged += one.engaged
 	c.visitMS += one.visitMS
-	if h.Profile != 0 && s.metric.OfPeople() && (len(s.filter) > 0 || h.Kind.Counts().Visitor) {
+	if h.Profile != 0 && s.metric.OfPeople() {
 		c.who.Add(uint32(h.Profile))
 	}
 }
@@ -437,7 +464,7 @@ func (r *reading) everybody(q *spoor.SeriesQuery, days []*oneDay, all sets) (set
 	case len(f) == 0 && q.Interval != spoor.IntervalHour:
 		return visitorsOf(days)
 	case len(f) > 0 && f.inRows(q.Metric, days) && !f[0].prefix && q.Interval != spoor.IntervalHour:
-		return whoOfAll(days, f[0].dim, f[0].row())
+		return visitorsOfAll(days, f[0].dim, f[0].row())
 	}
 	return all, nil
 }

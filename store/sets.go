@@ -82,8 +82,11 @@ type setKeyOf struct {
 	text string
 }
 
-// setOfRow is the kind of a row's set; kinds of activity are below.
-const setOfRow = 256
+// Kinds of a row's sets, by dimension; kinds of activity are below.
+const (
+	setOfRow        = 256 // all who brought it
+	setOfVisitorRow = 512 // those who visited on that day
+)
 
 // keepsake remembers what was made of days that do not change any more. What is
 // used moves to the young map; when that is full the old one goes.
@@ -195,6 +198,24 @@ func visitorsOf(days []*oneDay) (sets, error) {
 // whoOfAll is the profiles that brought a row on any of the days.
 func whoOfAll(days []*oneDay, dim spoor.Dimension, text string) (sets, error) {
 	return setsOf(days, setOfRow+uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.whoOf(dim, text) })
+}
+
+// visitorsOfAll is the visitors of each of the days that brought a row on it.
+func visitorsOfAll(days []*oneDay, dim spoor.Dimension, text string) (sets, error) {
+	return setsOf(days, setOfVisitorRow+uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.visitorsOf(dim, text) })
+}
+
+// visitorsOf is the visitors of the day that brought a row; nil if nobody did.
+// The set must not be changed.
+func (d *oneDay) visitorsOf(dim spoor.Dimension, text string) (*roaring.Bitmap, error) {
+	return d.once(setOfVisitorRow+uint16(dim), text, func() (*roaring.Bitmap, error) {
+		who, err := d.whoOf(dim, text)
+		if err != nil || who == nil {
+			return nil, err
+		}
+		visitors, err := d.activity(activityVisitor)
+		return roaring.And(who, visitors), err
+	})
 }
 
 // whoOf is the profiles that brought a row; nil if nobody did. The set must not

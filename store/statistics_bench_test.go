@@ -131,7 +131,7 @@ func BenchmarkStatistics(b *testing.B) {
 		{"new visitors", series(spoor.MetricNewVisitors)},
 		{"identified", series(spoor.MetricIdentified)},
 		{"visitors of a country", series(spoor.MetricVisitors, spoor.Condition{Dimension: spoor.DimCountry, Text: "C7"})},
-		{"visitors of paths", series(spoor.MetricVisitors, spoor.Condition{Dimension: spoor.DimPath, Text: "/page/1*"})},
+		{"visitors of paths", series(spoor.MetricVisitors, spoor.Condition{Dimension: spoor.DimPath, Text: "/page/1", Prefix: true})},
 		{"top paths", top(spoor.TopBy{Dimension: spoor.DimPath})},
 		{"top entries", top(spoor.TopBy{Dimension: spoor.DimPath, Entry: true})},
 		{"top countries", top(spoor.TopBy{Dimension: spoor.DimCountry})},
@@ -189,7 +189,7 @@ func BenchmarkScan(b *testing.B) {
 		b.Fatal(err)
 	}
 	q := &spoor.SeriesQuery{App: app.ID, Metric: spoor.MetricVisits, From: day, To: day, Interval: spoor.IntervalDay, Filter: []spoor.Condition{
-		{Dimension: spoor.DimPath, Text: "/p1*"}, {Dimension: spoor.DimCountry, Text: "PL"},
+		{Dimension: spoor.DimPath, Text: "/p1", Prefix: true}, {Dimension: spoor.DimCountry, Text: "PL"},
 	}}
 	for b.Loop() {
 		if _, err := s.Series(q); err != nil {

@@ -136,8 +136,8 @@ func (n *naive) fits(h *spoor.Hit, filter []spoor.Condition) bool {
 	for _, c := range filter {
 		text := naiveText(n.app, h, c.Dimension)
 		yes := text == c.Text
-		if begin, ok := strings.CutSuffix(c.Text, "*"); ok {
-			yes = text != "" && strings.HasPrefix(text, begin)
+		if c.Prefix {
+			yes = text != "" && strings.HasPrefix(text, c.Text)
 		}
 		if yes == c.Not {
 			return false
@@ -213,7 +213,7 @@ func (n *naive) value(m spoor.Metric, filter []spoor.Condition, from, to spoor.D
 			if (k.Visitor || h.Visit != 0) && n.visitor[h.Day][h.Profile] {
 				who[person] = true
 			}
-		case len(filter) > 0 || k.Visitor:
+		case n.visitor[h.Day][h.Profile]: // who did this on a day of a visit
 			who[person] = true
 		}
 	}
@@ -274,11 +274,11 @@ var naiveMetrics = []spoor.Metric{
 var someFilters = [][]spoor.Condition{
 	nil,
 	{{Dimension: spoor.DimCountry, Text: "PL"}},
-	{{Dimension: spoor.DimPath, Text: "/p*"}},
+	{{Dimension: spoor.DimPath, Text: "/p", Prefix: true}},
 	{{Dimension: spoor.DimPath, Text: "/p1"}},
 	{{Dimension: spoor.DimSource, Text: "news", Not: true}},
 	{{Dimension: spoor.DimEvent, Text: "signup"}},
-	{{Dimension: spoor.DimPath, Text: "/p1"}, {Dimension: spoor.DimCountry, Text: "P*"}},
+	{{Dimension: spoor.DimPath, Text: "/p1"}, {Dimension: spoor.DimCountry, Text: "P", Prefix: true}},
 }
 
 // compareSeries holds series against the naive ones.
@@ -416,7 +416,7 @@ func compareTops(t failer, s *Store, n *naive, from, to spoor.Day, filters [][]s
 
 func compareGoals(t failer, s *Store, n *naive, from, to spoor.Day) {
 	goals := []spoor.Goal{
-		{Dimension: spoor.DimEvent, Text: "signup"}, {Dimension: spoor.DimPath, Text: "/p*"}, {Dimension: spoor.DimPath, Text: "/p2"}, {Dimension: spoor.DimScreen, Text: "s*"},
+		{Dimension: spoor.DimEvent, Text: "signup"}, {Dimension: spoor.DimPath, Text: "/p", Prefix: true}, {Dimension: spoor.DimPath, Text: "/p2"}, {Dimension: spoor.DimScreen, Text: "s", Prefix: true},
 	}
 	got, err := s.Goals(n.app.ID, from, to, goals)
 	if err != nil {
@@ -424,14 +424,22 @@ func compareGoals(t failer, s *Store, n *naive, from, to spoor.Day) {
 	}
 	all, _ := n.value(spoor.MetricVisitors, nil, from, to, -1)
 	fits := func(h *spoor.Hit, g spoor.Goal) bool {
-		return n.fits(h, []spoor.Condition{{Dimension: g.Dimension, Text: g.Text}})
+		return n.fits(h, []spoor.Condition{{Dimension: g.Dimension, Text: g.Text, Prefix: g.Prefix}})
+	}
+	visited := map[spoor.Number]bool{}
+	for day, numbers := range n.visitor {
+		for number := range numbers {
+			if day >= from && day <= to {
+				visited[n.person[number]] = true
+			}
+		}
 	}
 	for i, g := range goals {
 		count, who := int64(0), map[spoor.Number]bool{}
 		for j := range n.hits {
 			if h := &n.hits[j]; h.Day >= from && h.Day <= to && fits(h, g) {
 				count++
-				if h.Profile != 0 {
+				if visited[n.person[h.Profile]] {
 					who[n.person[h.Profile]] = true
 				}
 			}
