@@ -428,8 +428,8 @@ func (s *hitSum) hit(h *spoor.Hit) {
 	}
 }
 
-// visitFits looks for the hit that began the visit of a hit, where it is filed
-// under the day before or stands under another number of the person.
+// visitFits looks for the hit that began the visit of a hit, where it is later,
+// filed under the day before or after, or under another number of the person.
 func (s *hitSum) visitFits(h *spoor.Hit) (fits bool, err error) {
 	err = s.elsewhere(h, h.Visit, s.want, func(first *spoor.Hit) bool {
 		if !first.First {
@@ -437,7 +437,7 @@ func (s *hitSum) visitFits(h *spoor.Hit) (fits bool, err error) {
 		}
 		fits = s.filter.match(s.app, first)
 		return true
-	}, h.Day, h.Day-1)
+	}, h.Day, h.Day-1, h.Day+1)
 	return fits, err
 }
 
