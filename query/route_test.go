@@ -64,7 +64,7 @@ func TestErrors(t *testing.T) {
 	f("DELETE", "/api/public/users/77/", "shop-write", 403, `{"detail":"This token's role does not allow this."}`)
 	f("GET", "/api/public/companies/5/", "shop-read", 501, `{"detail":"Companies are not built; /v1/group is kept as a hit."}`)
 	f("GET", "/api/public/users/?email__contains=a", "shop-read", 501, string(errNoFilters.body))
-	f("GET", "/api/public/users/?page_size=5", "shop-read", 200, "")
+	f("GET", "/api/public/users/?page_size=5", "shop-read", 200, `{"count":0,"next":null,"previous":null,"results":[]}`)
 	f("GET", "/api/public/users/?page=0", "shop-read", 404, `{"detail":"Invalid page."}`)
 	f("GET", "/api/public/users/?cursor=AAAAAAAAAAAAAAAAAAAAAA", "shop-read", 404, `{"detail":"Invalid cursor."}`, "Accept: */*;version=2")
 	f("GET", "/api/public/users/search/?email=%00", "shop-read", 400, string(errBadQuery.body))
