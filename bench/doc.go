@@ -54,7 +54,7 @@
 // -large builds a store by the day (store.LoadDay), of traffic that mass.go
 // describes, and asks for statistics in this process, without HTTP: each question
 // once after the store was opened, then all of them in random order, 200 times, or
-// 20 times those that take longer than 0.2 s. Files are in the page cache.
+// 20 times those that take longer than 0.2 s, twice those that read all hits. Files are in the page cache.
 // With -dir the store stays there, and the next run begins with the questions.
 // -cpuprofile writes where the CPU time of the questions goes.
 //

@@ -36,6 +36,7 @@ const (
 	askHourDays = 30
 	askTimes    = 200
 	askSlow     = 20 // times, of a question that takes longer than askSlowFrom
+	askScan     = 2  // times, of one that reads all hits
 	askSlowFrom = 200 * time.Millisecond
 )
 
@@ -176,6 +177,9 @@ func (l *large) ask(w io.Writer) error {
 		times := l.times
 		if took > askSlowFrom {
 			times = min(times, askSlow)
+		}
+		if a.scans {
+			times = min(times, askScan)
 		}
 		order = append(order, slices.Repeat([]*answered{a}, times)...)
 	}
