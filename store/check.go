@@ -482,7 +482,7 @@ func (c *checker) rows(day spoor.Day, d *dayState, sum *dayCount) error {
 		}
 	}
 	if d.account.sealed {
-		foldRare(sum.rows, declaredGoals(d.account.goals))
+		foldRare(sum.rows, d.account.full, declaredGoals(d.account.goals))
 	}
 	wants := map[string]*counts{}
 	for k, r := range sum.rows {

@@ -143,7 +143,7 @@ func (l *loader) count(last spoor.Day) error {
 			return err
 		}
 		d.account.goals = strings.Join(app.Settings.Goals, ",")
-		foldRare(l.rows, declaredGoals(d.account.goals))
+		foldRare(l.rows, d.account.full, declaredGoals(d.account.goals))
 		if records, d.account.sum, err = encodeSealed(l.g.w.db, app.ID, day, l.rows); err != nil {
 			return err
 		}

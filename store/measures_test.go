@@ -85,6 +85,7 @@ func TestMeasuresOfAFullDay(t *testing.T) {
 		t.Fatal(err)
 	}
 	compare()
+	check(t, s)
 }
 
 // Goal: an answer has the largest groups, and what has no group of its own last.

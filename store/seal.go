@@ -111,8 +111,12 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 	if err != nil {
 		return 0, err
 	}
+	d, err := readDayState(db, app.ID, day)
+	if err != nil {
+		return 0, err
+	}
 	goals := strings.Join(app.Settings.Goals, ",")
-	folded = foldRare(rows, declaredGoals(goals))
+	folded = foldRare(rows, d.account.full, declaredGoals(goals))
 	records, sum, err := encodeSealed(db, app.ID, day, rows)
 	if err != nil {
 		return 0, err
@@ -274,15 +278,20 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (sealedRows, erro
 // foldRare folds rows of few profiles into one of each dimension. The hour of
 // a day says nothing about anybody, and the texts of goals are the operator's
 // own: they stay, and what begins like a goal that ends with * goes there.
-// Numbers are folded within what they are numbers of.
-func foldRare(rows sealedRows, goals []spoor.Goal) (folded int) {
+// Numbers are folded within what they are numbers of. Of a dimension that ran out
+// of rows nobody could tell later what was folded where: only texts of goals stay.
+func foldRare(rows sealedRows, full uint64, goals []spoor.Goal) (folded int) {
 	for key, r := range rows {
 		people := r.who.add.GetCardinality()
 		if key.dim == spoor.DimHour || key.text == spoor.OtherText || people >= rareProfiles {
 			continue
 		}
 		into := rowKey{key.dim, spoor.OtherText}
-		if key.dim == spoor.DimMeasure {
+		if full&(1<<key.dim) != 0 {
+			if goalOf(goals, key) == key.text {
+				continue
+			}
+		} else if key.dim == spoor.DimMeasure {
 			part := strings.Split(key.text, measureSeparator)
 			if len(part) != 4 || people == 0 || part[3] == spoor.OtherText {
 				continue
@@ -290,7 +299,7 @@ func foldRare(rows sealedRows, goals []spoor.Goal) (folded int) {
 			part[3] = spoor.OtherText
 			into.text = strings.Join(part, measureSeparator)
 		}
-		if text := goalOf(goals, key); text != "" {
+		if text := goalOf(goals, key); text != "" && full&(1<<key.dim) == 0 {
 			into.text = text
 		}
 		if into == key {
