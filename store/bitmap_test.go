@@ -41,7 +41,7 @@ func randomBitmap(r *rand.Rand) *roaring.Bitmap {
 func TestDamagedBitmapsAreSeen(t *testing.T) {
 	r := rand.New(rand.NewSource(1))
 	good, bad := 0, 0
-	for range 3000 {
+	for range 1000 {
 		raw, err := randomBitmap(r).ToBytes()
 		if err != nil {
 			t.Fatal(err)

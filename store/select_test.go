@@ -388,7 +388,7 @@ func TestSegmentsAgainstPeople(t *testing.T) {
 			}
 		}
 		v := &reference{s: s, app: app, today: app.Day(c.ms())}
-		for range 12 {
+		for range 6 {
 			f := filterOf(spoor.FilterDepthMax).Draw(t, "filter")
 			text, err := json.Marshal(f)
 			if err != nil {
