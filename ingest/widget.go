@@ -25,7 +25,7 @@ const (
 //	results  as of a batch
 func (s *Server) serveWidget(rq *request) {
 	s.openCORS(rq)
-	if !s.decodeAll(rq, spoor.DoorWidget, decodeNative) {
+	if !s.decodeAll(rq, spoor.DoorWidget, decodeWidget) {
 		return
 	}
 	if reason := s.write(rq); reason != "" {
@@ -34,6 +34,16 @@ func (s *Server) serveWidget(rq *request) {
 	}
 	s.count(rq)
 	s.replyWidget(rq)
+}
+
+// decodeWidget reads an event of the script, which has no words to spare: that a
+// page was left is an event of that name to it.
+func decodeWidget(rq *request, raw string, h *spoor.Hit) (f flaw) {
+	f = decodeNative(rq, raw, h)
+	if h.Kind == spoor.KindEvent && h.Name == "page_leave" {
+		h.Kind = spoor.KindLeave
+	}
+	return f
 }
 
 func (s *Server) replyWidget(rq *request) {

@@ -231,7 +231,7 @@ const arrive = () => {
 const leave = () => {
   measure()
   if (since) {
-    add({ type: 'leave', name: 'page_leave', url: href, properties: { seconds: ((Date.now() - since) / 1e3) | 0, scroll: depth } })
+    add({ type: 'event', name: 'page_leave', url: href, properties: { seconds: ((Date.now() - since) / 1e3) | 0, scroll: depth } })
   }
   since = 0
 }
