@@ -1,7 +1,9 @@
 package main_test
 
 import (
+	"errors"
 	"fmt"
+	"io"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -31,7 +33,7 @@ func TestAuditOfAKilledServer(t *testing.T) {
 	s.stop()
 	checkStore(t, data)
 
-	merger := &pebble.Merger{Name: "spoor.1", Merge: func([]byte, []byte) (pebble.ValueMerger, error) { return nil, fmt.Errorf("not here") }}
+	merger := &pebble.Merger{Name: "spoor.1", Merge: func(_, value []byte) (pebble.ValueMerger, error) { return only(value), nil }}
 	db, err := pebble.Open(filepath.Join(data, "db"), &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Merger: merger, DisableAutomaticCompactions: true})
 	if err != nil {
 		t.Fatal(err)
@@ -62,3 +64,13 @@ func TestAuditOfAKilledServer(t *testing.T) {
 	}
 	s.stop()
 }
+
+// only is the merger of a key that was written once, which is all that a store
+// without people has.
+type only []byte
+
+func (only) MergeNewer([]byte) error { return errors.New("written twice") }
+
+func (only) MergeOlder([]byte) error { return errors.New("written twice") }
+
+func (v only) Finish(bool) ([]byte, io.Closer, error) { return v, nil, nil }
