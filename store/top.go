@@ -123,17 +123,39 @@ func (r *reading) sums(days []*oneDay, dim spoor.Dimension) (lasting, rest rowSu
 }
 
 func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, err error) {
-	by := q.By
-	prefix := ""
-	if by.Dimension == spoor.DimProperty {
-		prefix = by.Property + "="
-	}
-	lasting, rest, err := r.sums(days, by.Dimension)
+	lasting, rest, err := r.sums(days, q.By.Dimension)
 	if err != nil {
 		return out, err
 	}
-	var list []candidate
-	other, others := candidate{}, false
+	visitors := func(c candidate) (int64, error) {
+		who, err := whoOfAll(days, q.By.Dimension, c.text)
+		return r.persons.count(who.union()), err
+	}
+	list, other := candidates(q.By, lasting, rest)
+	if other != nil {
+		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: other.count}
+		if out.Other.Visitors, err = visitors(*other); err != nil {
+			return out, err
+		}
+	}
+	out.Texts = len(list)
+	out.Rows, err = best(q, list, visitors)
+	sortRows(q.By, out.Rows)
+	return out, err
+}
+
+// propertyPrefix is what the rows of a table begin with.
+func propertyPrefix(by spoor.TopBy) string {
+	if by.Dimension == spoor.DimProperty {
+		return by.Property + "="
+	}
+	return ""
+}
+
+// candidates adds up the rows of lasting days and of the rest. The row of all
+// other texts has no rank; it is nil if there is none.
+func candidates(by spoor.TopBy, lasting, rest rowSum) (list []candidate, other *candidate) {
+	prefix := propertyPrefix(by)
 	add := func(text string, a, b *dayRow) {
 		if text != spoor.OtherText && !strings.HasPrefix(text, prefix) {
 			return
@@ -147,7 +169,7 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 		}
 		switch {
 		case text == spoor.OtherText:
-			other, others = c, true
+			other = &c
 		case c.count != 0 || !ranksByCount(by):
 			list = append(list, c)
 		}
@@ -160,56 +182,36 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 			add(text, nil, row)
 		}
 	}
-	visitors := func(c candidate) (int64, error) {
-		who, err := whoOfAll(days, by.Dimension, c.text)
-		return r.persons.count(who.union()), err
-	}
-	if others {
-		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: other.count}
-		if out.Other.Visitors, err = visitors(other); err != nil {
-			return out, err
-		}
-	}
-	out.Texts = len(list)
-	if by.Dimension == spoor.DimHour {
-		slices.SortFunc(list, func(a, b candidate) int { return cmp.Compare(a.text, b.text) })
-		for _, c := range list {
-			n, err := visitors(c)
-			if err != nil {
-				return out, err
-			}
-			out.Rows = append(out.Rows, spoor.TopRow{Text: c.text, Visitors: n, Count: c.count})
-		}
-		return out, nil
-	}
+	return list, other
+}
+
+// best counts the visitors of the candidates that can be among the first, of
+// hours all. The sum over days is never less than the number of different
+// people. So once the last of the best has as many as the next could have at
+// most, no other can come before it.
+func best(q *spoor.TopQuery, list []candidate, visitors func(candidate) (int64, error)) (rows rowHeap, err error) {
+	byCount, hours := ranksByCount(q.By), q.By.Dimension == spoor.DimHour
 	slices.SortFunc(list, func(a, b candidate) int {
 		first := cmp.Compare(b.bound, a.bound)
-		if ranksByCount(by) {
+		if byCount {
 			first = 0
 		}
 		return cmp.Or(first, cmp.Compare(b.count, a.count), cmp.Compare(a.text, b.text))
 	})
-	// The sum over days is never less than the number of different people. So once
-	// the last of the best has as many as the next could have at most, no other
-	// can come before it.
-	var best rowHeap
 	for _, c := range list {
-		if len(best) == q.Limit && (ranksByCount(by) || best[0].Visitors >= c.bound) {
+		if !hours && len(rows) == q.Limit && (byCount || rows[0].Visitors >= c.bound) {
 			break
 		}
 		n, err := visitors(c)
 		if err != nil {
-			return out, err
+			return rows, err
 		}
-		row := spoor.TopRow{Text: strings.TrimPrefix(c.text, prefix), Visitors: n, Count: c.count}
-		heap.Push(&best, row)
-		if len(best) > q.Limit {
-			heap.Pop(&best)
+		heap.Push(&rows, spoor.TopRow{Text: strings.TrimPrefix(c.text, propertyPrefix(q.By)), Visitors: n, Count: c.count})
+		if !hours && len(rows) > q.Limit {
+			heap.Pop(&rows)
 		}
 	}
-	out.Rows = best
-	sortRows(by, out.Rows)
-	return out, nil
+	return rows, nil
 }
 
 func sortRows(by spoor.TopBy, rows []spoor.TopRow) {
