@@ -97,9 +97,9 @@ func TestGivenCertificate(t *testing.T) {
 	secure := strings.Replace(s.collector, "http:", "https:", 1)
 	clear := "http://" + httpAddress.FindStringSubmatch(s.log.String())[1]
 	for _, want := range []string{`msg="serving https".*names="127.0.0.1 track.example" until=20`, `level=WARN msg="a certificate ends soon.*days=9`} {
-		if !regexp.MustCompile(want).MatchString(s.log.String()) {
-			t.Errorf("no line with %s in\n%s", want, s.log.String())
-		}
+		// The keeper of certificates logs from its own goroutine, beside the greeting.
+		line := regexp.MustCompile(want)
+		s.await(10*time.Second, "a line with "+want, func() bool { return line.MatchString(s.log.String()) })
 	}
 	if !strings.Contains(s.out.String(), "curl -s "+secure+"/hit") {
 		t.Errorf("the greeting is\n%s", s.out.String())
