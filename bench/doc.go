@@ -56,7 +56,7 @@
 // once after the store was opened, then all of them in random order, 200 times, or
 // 20 times those that take longer than 0.2 s, twice those that read all hits. Files are in the page cache.
 // With -dir the store stays there, and the next run begins with the questions.
-// -cpuprofile writes where the CPU time of the questions goes.
+// -cpuprofile writes where the CPU time of the questions goes, -only chooses some by title.
 //
 //	CGO_ENABLED=0 go run ./bench -large -hits 100000000 -profiles 1000000 -dir DIR
 //	CGO_ENABLED=0 go run ./bench -large -hits 200000 -profiles 5000        in a minute

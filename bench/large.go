@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"os"
 	"path/filepath"
+	"regexp"
 	"syscall"
 	"time"
 
@@ -27,6 +28,7 @@ const (
 type large struct {
 	size  massSize
 	times int // how often a question is asked
+	only  *regexp.Regexp // questions by their titles
 	dir   string
 	clock *clock
 	st    *store.Store
@@ -40,6 +42,12 @@ type large struct {
 
 func (b *bench) largeAndReport() (err error) {
 	l := &large{size: massSize{days: massDays, profiles: b.profiles, hits: b.hits}, times: askTimes, clock: new(clock)}
+	if l.only, err = regexp.Compile(b.only); err != nil {
+		return fmt.Errorf("-only is no regular expression: %w", err)
+	}
+	if len(l.questions()) == 0 {
+		return fmt.Errorf("no question has a title that matches %q; without -only all are asked, and the report shows their titles", b.only)
+	}
 	l.dir = filepath.Join(b.work, "large")
 	if b.dir != "" { // to be found again
 		l.dir = filepath.Join(b.dir, fmt.Sprintf("large-%d-%d", b.hits, b.profiles))

@@ -3,6 +3,7 @@ package main
 import (
 	"math"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -13,7 +14,7 @@ import (
 // all questions are answered.
 // Method: few profiles and days, and no look at times.
 func TestLarge(t *testing.T) {
-	l := &large{size: massSize{days: 20, profiles: 1000, hits: 20_000}, times: 1, clock: new(clock), dir: filepath.Join(t.TempDir(), "large")}
+	l := &large{size: massSize{days: 20, profiles: 1000, hits: 20_000}, times: 1, only: regexp.MustCompile(""), clock: new(clock), dir: filepath.Join(t.TempDir(), "large")}
 	for range 2 {
 		l.built = 0
 		if err := l.prepare(); err != nil {

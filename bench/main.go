@@ -54,7 +54,7 @@ func readFlags() options {
 	}
 	flag.IntVar(&o.seconds, "seconds", 10, "how long each kind of traffic is sent")
 	flag.IntVar(&o.connections, "connections", 512, "connections, each with one request at a time")
-	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", "))
+	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", ")+"; with -large: questions whose titles match this regular expression")
 	flag.BoolVar(&o.long, "long", false, "batches for a minute, and five minutes to see whether memory grows")
 	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
@@ -112,10 +112,6 @@ func measure(o options) (err error) {
 	if err := o.validate(); err != nil {
 		return err
 	}
-	list, err := o.chosen()
-	if err != nil {
-		return err
-	}
 	b := &bench{options: o}
 	if b.work, err = workDir(o.dir); err != nil {
 		return err
@@ -135,6 +131,10 @@ func measure(o options) (err error) {
 	}
 	if o.cpuProfile != "" {
 		return b.profile(o.cpuProfile)
+	}
+	list, err := o.chosen()
+	if err != nil {
+		return err
 	}
 	if b.binary, err = build(b.work); err != nil {
 		return err

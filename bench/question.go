@@ -120,6 +120,16 @@ func questions() (all []question) {
 	return all
 }
 
+// questions are those that were chosen.
+func (l *large) questions() (some []question) {
+	for _, q := range questions() {
+		if l.only.MatchString(q.title) {
+			some = append(some, q)
+		}
+	}
+	return some
+}
+
 // answered are the times that a question took: the first after the store was
 // opened, and those after it.
 type answered struct {
@@ -148,7 +158,7 @@ func (l *large) from() spoor.Day { return max(l.days[0], l.days[1]-askDays+1) }
 func (l *large) ask(w io.Writer) error {
 	var all []*answered
 	var start time.Duration
-	for _, q := range questions() {
+	for _, q := range l.questions() {
 		began := time.Now()
 		if err := l.open(); err != nil {
 			return err
@@ -249,7 +259,7 @@ func (l *large) profile(path string) (err error) {
 		return fmt.Errorf("cannot start the profile: %w", err)
 	}
 	defer pprof.StopCPUProfile()
-	for _, q := range questions() {
+	for _, q := range l.questions() {
 		for range askSlow {
 			if _, err := l.once(q); err != nil {
 				return err
