@@ -27,7 +27,7 @@ const (
 // large is a store that is asked for statistics.
 type large struct {
 	size  massSize
-	times int // how often a question is asked
+	times int            // how often a question is asked
 	only  *regexp.Regexp // questions by their titles
 	dir   string
 	clock *clock
