@@ -1,6 +1,8 @@
 package store
 
 import (
+	"strings"
+
 	"github.com/bits-and-blooms/bloom/v3"
 )
 
@@ -43,6 +45,28 @@ func (g *generations[K, V]) turn() bool {
 	g.old = g.young
 	g.young = make(map[K]V, g.size/4)
 	return true
+}
+
+// texts gives one copy of equal texts to all that remember them. A hit's texts
+// are parts of its whole body, and who keeps one would keep that: profiles
+// remember the view that is open, and were three times as large by it.
+type texts map[string]string
+
+const textsMax = 1 << 14
+
+func (t texts) share(key rowKey) rowKey {
+	if key.text == "" {
+		return key
+	}
+	one, ok := t[key.text]
+	if !ok {
+		if len(t) >= textsMax {
+			clear(t)
+		}
+		one = strings.Clone(key.text)
+		t[one] = one
+	}
+	return rowKey{key.dim, one}
 }
 
 // filter answers "is this keyed hash surely new?" from memory, in front of

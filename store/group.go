@@ -3,7 +3,6 @@ package store
 import (
 	"encoding/binary"
 	"fmt"
-	"net/netip"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -68,9 +67,8 @@ type profile struct {
 
 	around    around
 	described described
-	plain     bool // nothing later than that wrote one of the surroundings
-	ip        netip.Addr
-	ipString  string
+	plain     bool     // nothing later than that wrote one of the surroundings
+	ip        [16]byte // the address in around; zero: not known
 }
 
 func newGroup(w *writer, rs []*request) *group {

@@ -357,8 +357,8 @@ func (s *Store) start() error {
 		s: s, db: s.db, mark: stored, appsMade: appsMade, apps: map[spoor.AppID]*appState{},
 		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
 		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
-		receipts: map[receiptRef]*storedReceipt{},
-		known:    newFilter(s.opts.FilterBytes), erased: newFilter(erasedFilterBytes), weeks: map[uint32]*filter{}, loads: loads,
+		receipts: map[receiptRef]*storedReceipt{}, texts: texts{},
+		known: newFilter(s.opts.FilterBytes), erased: newFilter(erasedFilterBytes), weeks: map[uint32]*filter{}, loads: loads,
 	}
 	if err := loadErased(s.db, w.erased); err != nil {
 		return errors.Join(fmt.Errorf("cannot read who was erased: %w", err), high.close())

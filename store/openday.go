@@ -140,6 +140,7 @@ func (d *dayState) row(app *spoor.App, key rowKey) (*row, error) {
 			return d.row(app, rowKey{key.dim, spoor.OtherText})
 		}
 		r = new(row)
+		key.text = strings.Clone(key.text) // the hit's is a part of its whole body
 		d.rows[key] = r
 		d.texts[key.dim]++
 	}

@@ -60,15 +60,16 @@ type told struct {
 	present bool // the hit tells it, be it as empty
 }
 
-// tell lists what a hit tells, in the order of surroundings.
-func tell(h *spoor.Hit, ip string) [len(surroundings)]told {
+// tell lists what a hit tells, in the order of surroundings; of the address not
+// the text, which is made when it is needed.
+func tell(h *spoor.Hit) [len(surroundings)]told {
 	agent := h.Agent.OS != "" || h.Agent.Browser != "" || h.Agent.Device != ""
 	place := h.Place.Country != ""
 	said := func(text string) told { return told{text, true, text != ""} }
 	return [len(surroundings)]told{
 		{h.Agent.Browser, false, agent}, said(h.Language), {h.Agent.BrowserVersion, false, agent},
 		{h.Place.City, false, place}, {h.Place.Country, false, place}, {h.Agent.Device, false, agent},
-		said(ip), {h.Agent.OS, false, agent}, {h.Agent.OSVersion, false, agent},
+		{"", true, h.IP.IsValid()}, {h.Agent.OS, false, agent}, {h.Agent.OSVersion, false, agent},
 		{h.Place.Region, false, place}, said(h.Resolution), said(h.TimeZone),
 	}
 }
@@ -91,13 +92,21 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 		}
 	}
 	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence}
-	for i, t := range tell(h, f.ipText(h.IP)) {
-		aspect := aspectOf[i]
+	told := tell(h)
+	for i := range told {
+		t, aspect := &told[i], aspectOf[i]
 		if !t.present || h.Time < f.described[aspect] {
 			continue
 		}
 		f.described[aspect] = h.Time
 		p.add.described[aspect] = max(p.add.described[aspect], h.Time)
+		if aspect == aspectAddress {
+			ip := addressBytes(h.IP)
+			if f.ip == ip && ip != [16]byte{} {
+				continue
+			}
+			f.ip, t.text = ip, h.IP.String()
+		}
 		if aroundHash(t.text) == f.around[i] {
 			continue
 		}
@@ -134,7 +143,7 @@ func (g *group) lookAround(p *pending) error {
 func (f *profile) lookAround(s *state) {
 	f.described = s.described
 	f.plain = true
-	f.around = around{}
+	f.around, f.ip = around{}, [16]byte{}
 	for _, r := range s.regs {
 		if i := slices.Index(surroundings[:], r.name); i >= 0 {
 			f.around[i] = aroundHash(r.text)
@@ -162,16 +171,13 @@ func (s *state) freshen() {
 	}
 }
 
-// ipText is the text of an address, remembered because most hits of a visit
-// come from the same.
-func (f *profile) ipText(ip netip.Addr) string {
-	if !ip.IsValid() {
-		return ""
+// addressBytes is an address in a form without pointers; zero where that would
+// not tell it from another.
+func addressBytes(ip netip.Addr) (b [16]byte) {
+	if ip.Is4In6() || ip.Zone() != "" {
+		return b
 	}
-	if f.ip != ip {
-		f.ip, f.ipString = ip, ip.String()
-	}
-	return f.ipString
+	return ip.As16()
 }
 
 // consent records what the hit says that its sender agreed to.

@@ -77,16 +77,18 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 		return before, err
 	}
 	h.Visit = v.start
-	before = v.tally(p.n, h)
+	row := g.w.texts.share(viewOf(h))
+	before = v.tally(p.n, h, row)
 	if v == newest {
 		p.add.addVisit(v.start, v.last)
 	}
-	p.hits = append(p.hits, visitHit{p.n, h.Visit, h.Time, h.Day, h.Kind, viewOf(h), h.Tally, h.Marks})
+	p.hits = append(p.hits, visitHit{p.n, h.Visit, h.Time, h.Day, h.Kind, row, h.Tally, h.Marks})
 	return before, nil
 }
 
-// tally notes what a hit adds to its visit, and gives the view that it ended.
-func (v *visit) tally(n spoor.Number, h *spoor.Hit) (before rowKey) {
+// tally notes what a hit, whose view is row, adds to its visit, and gives the
+// view that it ended.
+func (v *visit) tally(n spoor.Number, h *spoor.Hit, row rowKey) (before rowKey) {
 	length := v.last - v.first
 	v.first, v.last = min(v.first, h.Time), max(v.last, h.Time)
 	if v.uncounted = v.uncounted || h.Marks&spoor.MarkUncounted != 0; v.uncounted {
@@ -100,7 +102,7 @@ func (v *visit) tally(n spoor.Number, h *spoor.Hit) (before rowKey) {
 		t.Engaged, v.engaged = true, true
 	}
 	there := v.view.row.text != "" && v.view.day == h.Day
-	switch row := viewOf(h); {
+	switch {
 	case k.View && row.text != "":
 		switch {
 		case there && h.Time <= v.view.time, v.view.row.text != "" && h.Day < v.view.day:
