@@ -26,6 +26,8 @@ type dayState struct {
 	rows   map[rowKey]*row
 	texts  map[spoor.Dimension]int
 
+	addends addends
+
 	// Changes of this group.
 	touched bool
 	fresh   []byte // places of the hits, as nestedHits has them
@@ -81,7 +83,7 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, before rowKey, bytes int)
 		return nil
 	}
 	var err error
-	rollUp(app, c.declared(), h, before, func(key rowKey, add *counts, by bool) {
+	rollUp(app, c.declared(), h, before, &d.addends, func(key rowKey, add *counts, by bool) {
 		r, fail := d.row(app, key)
 		if fail != nil {
 			err = fail

@@ -224,7 +224,7 @@ type sealedRows map[rowKey]*counts
 // add counts a hit of a day that has the given account. Texts without a row go
 // where the writer counted them, if there is no room for more.
 func (rows sealedRows) add(app *spoor.App, of *account, known map[rowKey]*row, h *spoor.Hit, before rowKey) {
-	rollUp(app, of.declared(), h, before, func(key rowKey, add *counts, by bool) {
+	rollUp(app, of.declared(), h, before, new(addends), func(key rowKey, add *counts, by bool) {
 		if of.full&(1<<key.dim) != 0 && known[key] == nil && key.dim != spoor.DimHour {
 			key.text = spoor.OtherText
 		}
