@@ -71,9 +71,16 @@ type profile struct {
 	ip        [16]byte // the address in around; zero: not known
 }
 
+// Memory of batches. Pebble keeps what is not larger for the next one; full
+// groups of bulk work take 2 MiB, and growing to that cost as much again.
+const (
+	batchBytesMin  = 16 << 10
+	batchBytesKept = 4 << 20
+)
+
 func newGroup(w *writer, rs []*request) *group {
 	g := &group{
-		w: w, batch: w.db.NewBatchWithSize(16 << 10),
+		w: w, batch: w.db.NewBatch(pebble.WithInitialSizeBytes(batchBytesMin), pebble.WithMaxRetainedSizeBytes(batchBytesKept)),
 		requests: append([]*request(nil), rs...),
 		profiles: map[profileRef]*pending{}, events: map[eventRef]struct{}{},
 		shared: map[identRef]map[spoor.Number]bool{}, merged: map[profileRef]spoor.Number{},
