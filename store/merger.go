@@ -15,7 +15,9 @@ import (
 var merger = &pebble.Merger{
 	Name: "spoor.1",
 	Merge: func(key, value []byte) (pebble.ValueMerger, error) {
-		m := &operands{}
+		m := new(operands)
+		m.newer = m.mem[:0:1]
+		m.older = m.mem[1:1]
 		if len(key) > 0 {
 			m.prefix = key[0]
 		}
@@ -28,6 +30,7 @@ var merger = &pebble.Merger{
 type operands struct {
 	prefix       byte
 	newer, older [][]byte // newer: oldest first; older: newest first
+	mem          [2][]byte
 }
 
 func (m *operands) MergeNewer(value []byte) error {
@@ -41,14 +44,14 @@ func (m *operands) MergeOlder(value []byte) error {
 }
 
 func (m *operands) Finish(bool) ([]byte, io.Closer, error) {
+	if len(m.older) == 0 && len(m.newer) == 1 {
+		return m.newer[0], nil, nil
+	}
 	all := make([][]byte, 0, len(m.older)+len(m.newer))
 	for i := len(m.older) - 1; i >= 0; i-- {
 		all = append(all, m.older[i])
 	}
 	all = append(all, m.newer...)
-	if len(all) == 1 {
-		return all[0], nil, nil
-	}
 	switch m.prefix {
 	case prefixProfile:
 		return foldValues(all, readState, (*state).fold, func(raw []byte) *state { return &state{unknown: [][]byte{raw}} }), nil, nil
@@ -64,7 +67,9 @@ type encoder interface{ appendTo(dst []byte) []byte }
 
 func foldValues[T encoder](values [][]byte, read func([]byte) (T, error), fold func(T, T), keep func([]byte) T) []byte {
 	var sum T
+	size := 0
 	for i, v := range values {
+		size += len(v)
 		x, err := read(v)
 		if err != nil {
 			x = keep(v)
@@ -75,5 +80,5 @@ func foldValues[T encoder](values [][]byte, read func([]byte) (T, error), fold f
 			fold(sum, x)
 		}
 	}
-	return sum.appendTo(nil)
+	return sum.appendTo(make([]byte, 0, size))
 }

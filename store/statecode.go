@@ -70,8 +70,9 @@ func (s *state) appendTo(dst []byte) []byte {
 	dst = putInt(dst, stateVisitLast, s.visitLast)
 	dst = putInt(dst, statePublic, s.public)
 	dst = appendRegisters(dst, s.regs)
-	var nest []byte
-	dst = putBytes(dst, stateDescribed, s.described.appendTo(nest))
+	var mem [512]byte
+	nest := s.described.appendTo(mem[:0])
+	dst = putBytes(dst, stateDescribed, nest)
 	for _, e := range s.elems {
 		nest = appendStamp(nest[:0], e.stamp)
 		nest = putUint(nest, nestKind, uint64(e.kind))
@@ -101,11 +102,14 @@ func appendRegisters(dst []byte, regs []register) []byte {
 	for i := 1; i < len(regs) && one; i++ {
 		one = regs[i].stamp == regs[0].stamp
 	}
+	var few [16]register
 	if !one {
-		regs = slices.Clone(regs)
+		regs = append(few[:0], regs...)
 		slices.SortStableFunc(regs, func(a, b register) int { return a.stamp.compare(b.stamp) })
 	}
-	var nest, reg []byte
+	var nestMem [1024]byte
+	var regMem [256]byte
+	nest, reg := nestMem[:0], regMem[:0]
 	for i := 0; i < len(regs); {
 		at := regs[i].stamp
 		nest = appendStamp(nest[:0], at)
