@@ -57,16 +57,15 @@ func (s *Server) permit(rq *request, h *spoor.Hit) (f flaw) {
 	if signal == spoor.ModeCookieless {
 		mode = spoor.ModeCookieless
 	}
-	said := spoor.Withheld{Key: h.Key, UserID: h.UserID, FormerID: h.FormerID, MobileAdd: h.MobileAdd, Attributes: h.Attributes}
 	switch {
 	case set.Children:
 		rq.keep = keepNothing
+		h.Withheld = said(h)
 		h.Key, h.UserID, h.FormerID = "", "", ""
 		rq.dropAttributes(h)
-		h.Withheld = &said
 	case mode == spoor.ModeCookieless:
 		rq.keep = keepNothing
-		h.Withheld = &said
+		h.Withheld = said(h)
 		return s.cookieless(rq, h)
 	case mode == "" || mode == spoor.ModeKey || h.Door == spoor.DoorSDK: // what is stored there is the app's business
 	case h.Key != "":
@@ -78,6 +77,11 @@ func (s *Server) permit(rq *request, h *spoor.Hit) (f flaw) {
 		return s.cookieless(rq, h)
 	}
 	return f
+}
+
+// said is what a hit says of its sender, before any of it is dropped.
+func said(h *spoor.Hit) *spoor.Withheld {
+	return &spoor.Withheld{Key: h.Key, UserID: h.UserID, FormerID: h.FormerID, MobileAdd: h.MobileAdd, Attributes: h.Attributes}
 }
 
 // modeOf is the app's mode for a door; empty for doors of others.

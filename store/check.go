@@ -382,7 +382,7 @@ func (c *checker) hit(sum *dayCount, h *spoor.Hit, key, value []byte) error {
 	one := countsOf(h)
 	if counted(h) {
 		a.add(h, 1)
-		sum.rows.add(c.app, &sum.have.account, sum.have.rows, h, sum.views.before(h))
+		sum.rows.add(c.app, &sum.have.account, sum.have.rows, h, sum.views.before(h), sum.have.addends)
 	}
 	if h.Profile == 0 {
 		return nil

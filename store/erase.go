@@ -136,7 +136,7 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 			return nil
 		}
 		c.add(&h, -1)
-		rollUp(a.app, c.declared(), &h, seen.before(&h), new(addends), func(key rowKey, add *counts, _ bool) {
+		d.addends.rollUp(a.app, c.declared(), &h, seen.before(&h), func(key rowKey, add *counts, _ bool) {
 			r, fail := d.row(a.app, key)
 			if fail != nil {
 				err = fail

@@ -26,7 +26,7 @@ type dayState struct {
 	rows   map[rowKey]*row
 	texts  map[spoor.Dimension]int
 
-	addends addends
+	addends *addends // of the writer, or of its own
 
 	// Changes of this group.
 	touched bool
@@ -83,7 +83,7 @@ func (d *dayState) count(app *spoor.App, h *spoor.Hit, before rowKey, bytes int)
 		return nil
 	}
 	var err error
-	rollUp(app, c.declared(), h, before, &d.addends, func(key rowKey, add *counts, by bool) {
+	d.addends.rollUp(app, c.declared(), h, before, func(key rowKey, add *counts, by bool) {
 		r, fail := d.row(app, key)
 		if fail != nil {
 			err = fail

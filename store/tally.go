@@ -49,38 +49,65 @@ func countsOf(h *spoor.Hit) counts {
 // addends is memory for what a hit adds to its rows: to most the same, another
 // to that of its view, and to that of the view before. Made for each hit they
 // were a tenth of all that the writer allocated.
-type addends struct{ one, view, end counts }
+type addends struct {
+	one, view, end counts
+	places         map[spoor.Place]placeTexts
+}
+
+// placeTexts are the texts of a place's rows. Few places make up most hits.
+type placeTexts struct{ region, city string }
+
+const placesMax = 1 << 12
+
+func (a *addends) textsOf(p spoor.Place) placeTexts {
+	t, ok := a.places[p]
+	if ok {
+		return t
+	}
+	if a.places == nil || len(a.places) >= placesMax {
+		a.places = map[spoor.Place]placeTexts{}
+	}
+	if p.Region != "" {
+		t.region = p.Country + "/" + p.Region
+	}
+	if p.City != "" {
+		t.city = p.Country + "/" + p.Region + "/" + p.City
+	}
+	p = spoor.Place{Country: strings.Clone(p.Country), Region: strings.Clone(p.Region), City: strings.Clone(p.City)}
+	a.places[p] = t
+	return t
+}
 
 // rollUp names the rows of a day to which a counted hit adds, and what it adds.
 // by says whether its profile is among those that brought the row. before is
 // the row of the view before it, if it ended that; see viewBefore. declared are
 // the properties that the day groups by. The writer,
 // sealing and Check use it, so an open day's roll-ups are a scan of its hits.
-func rollUp(app *spoor.App, declared []string, h *spoor.Hit, before rowKey, mem *addends, row func(key rowKey, add *counts, by bool)) {
+func (a *addends) rollUp(app *spoor.App, declared []string, h *spoor.Hit, before rowKey, row func(key rowKey, add *counts, by bool)) {
 	k := h.Kind.Counts()
-	mem.one = countsOf(h)
+	a.one = countsOf(h)
 	some := func(dim spoor.Dimension, text string) {
 		if text != "" {
-			row(rowKey{dim, cutText(text)}, &mem.one, true)
+			row(rowKey{dim, cutText(text)}, &a.one, true)
 		}
 	}
 	if before.text != "" {
-		mem.end = endOf(h)
-		row(before, &mem.end, false)
+		a.end = endOf(h)
+		row(before, &a.end, false)
 	}
 	if k.Event {
 		some(spoor.DimEvent, h.Name)
 	}
 	if (k.Event || k.View) && len(h.Properties) > 0 {
-		rollUpProperties(declared, h, k.Event, mem, row)
+		a.rollUpProperties(declared, h, k.Event, row)
 	}
 	if !k.Visitor && h.Visit == 0 {
 		return
 	}
 	some(spoor.DimHour, hours[app.HourOf(h.Time)])
 	if k.View {
-		view := &mem.view
-		*view = mem.one
+		view := &a.view
+		*view = a.one
 		view.timed, view.pageMS = 0, 0 // of the view before
 		if !h.Tally.Aside && h.Visit != 0 {
 			view.exits = 1
@@ -104,12 +131,9 @@ func rollUp(app *spoor.App, declared []string, h *spoor.Hit, before rowKey, mem 
 		some(spoor.DimContent, h.Campaign.Content)
 	}
 	some(spoor.DimCountry, h.Place.Country)
-	if h.Place.Region != "" {
-		some(spoor.DimRegion, h.Place.Country+"/"+h.Place.Region)
-	}
-	if h.Place.City != "" {
-		some(spoor.DimCity, h.Place.Country+"/"+h.Place.Region+"/"+h.Place.City)
-	}
+	place := a.textsOf(h.Place)
+	some(spoor.DimRegion, place.region)
+	some(spoor.DimCity, place.city)
 	some(spoor.DimOS, h.Agent.OS)
 	some(spoor.DimBrowser, h.Agent.Browser)
 	some(spoor.DimDevice, h.Agent.Device)
@@ -177,8 +201,8 @@ const measureTextMax = 200
 const measureMax = 1e12
 
 // rollUpProperties adds to the rows of what a hit's properties say.
-func rollUpProperties(declared []string, h *spoor.Hit, event bool, mem *addends, row func(key rowKey, add *counts, by bool)) {
-	some := func(dim spoor.Dimension, text string) { row(rowKey{dim, cutText(text)}, &mem.one, true) }
+func (a *addends) rollUpProperties(declared []string, h *spoor.Hit, event bool, row func(key rowKey, add *counts, by bool)) {
+	some := func(dim spoor.Dimension, text string) { row(rowKey{dim, cutText(text)}, &a.one, true) }
 	if h.Kind == spoor.KindClick {
 		dim := spoor.DimNone
 		switch h.Name {

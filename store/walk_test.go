@@ -47,7 +47,7 @@ func TestTextsAreThoseOfRows(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		h := anyHit(app).Draw(rt, "hit")
 		rows := map[spoor.Dimension][]string{}
-		rollUp(app, []string{"plan"}, &h, rowKey{}, new(addends), func(key rowKey, _ *counts, _ bool) {
+		new(addends).rollUp(app, []string{"plan"}, &h, rowKey{}, func(key rowKey, _ *counts, _ bool) {
 			rows[key.dim] = append(rows[key.dim], key.text)
 		})
 		key := hitKey(nil, app.ID, h.Day, h.Profile, h.Time, hash{})

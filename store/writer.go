@@ -42,6 +42,7 @@ type writer struct {
 	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
 	stale    bool                   // memory is not what the store holds; see reset
 	texts    texts
+	addends  addends
 	scratch  []byte
 	spent    []*request
 }
@@ -334,7 +335,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 	if err != nil {
 		return nil, fmt.Errorf("cannot load day %s of app %d: %w", day, a.app.ID, err)
 	}
-	d.skip = w.s.opts.SkipRollUps
+	d.skip, d.addends = w.s.opts.SkipRollUps, &w.addends
 	w.days++
 	a.days[day] = d
 	return d, nil
@@ -342,7 +343,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 
 // readDayState reads what is written of a day's counts.
 func readDayState(db pebble.Reader, app spoor.AppID, day spoor.Day) (*dayState, error) {
-	d := &dayState{day: day, db: db, prefix: countDayKey(nil, app, day), rows: map[rowKey]*row{}, texts: map[spoor.Dimension]int{}}
+	d := &dayState{day: day, db: db, prefix: countDayKey(nil, app, day), rows: map[rowKey]*row{}, texts: map[spoor.Dimension]int{}, addends: new(addends)}
 	err := get(db, writerDayKey(nil, app, day), func(value []byte) (err error) {
 		d.account, err = readAccount(value)
 		return err
