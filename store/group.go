@@ -53,6 +53,30 @@ type pending struct {
 	gone  bool       // merged into another
 }
 
+// pending gives a pending state, in memory that earlier groups have used.
+func (w *writer) pending(a *appState, n spoor.Number, facts *profile) *pending {
+	if len(w.unused) == 0 {
+		return &pending{app: a, n: n, facts: facts}
+	}
+	last := len(w.unused) - 1
+	p := w.unused[last]
+	w.unused = w.unused[:last]
+	p.app, p.n, p.facts = a, n, facts
+	return p
+}
+
+// recycle takes back what a group is done with.
+func (w *writer) recycle(p *pending) {
+	const registersMax, hitsMax, daysMax = 16, 16, 8
+	if len(w.unused) >= groupHitsMax || cap(p.add.regs) > registersMax || cap(p.hits) > hitsMax || cap(p.add.days) > daysMax {
+		return
+	}
+	clear(p.add.regs)
+	clear(p.hits)
+	*p = pending{hits: p.hits[:0], add: state{regs: p.add.regs[:0], days: p.add.days[:0]}}
+	w.unused = append(w.unused, p)
+}
+
 // profile is what the writer remembers of a profile between groups, so that
 // most hits need not read it.
 type profile struct {
@@ -225,6 +249,9 @@ func (g *group) flush() error {
 				g.merge(profileKey(nil, ref.app, ref.n), w.scratch)
 			}
 		}
+	}
+	for _, p := range g.profiles {
+		w.recycle(p)
 	}
 	clear(g.profiles)
 	for _, a := range g.apps {

@@ -210,7 +210,7 @@ func (g *group) profile(a *appState, n spoor.Number) (*pending, error) {
 		facts = factsOf(a, s)
 		g.w.profiles.put(ref, facts)
 	}
-	p := &pending{app: a, n: n, facts: facts}
+	p := g.w.pending(a, n, facts)
 	g.profiles[ref] = p
 	return p, nil
 }
@@ -240,7 +240,7 @@ func (s *state) contacts() bool {
 func (g *group) create(a *appState, receivedMs int64, door spoor.Door) *pending {
 	g.touchApp(a)
 	a.next++
-	p := &pending{app: a, n: a.next, facts: &profile{plain: true, visit: visit{detailed: true}}}
+	p := g.w.pending(a, a.next, &profile{plain: true, visit: visit{detailed: true}})
 	p.add.created = receivedMs
 	p.add.updated = receivedMs
 	ref := profileRef{a.app.ID, p.n}

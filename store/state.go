@@ -79,7 +79,7 @@ type former struct {
 func (s *state) set(name string, typ spoor.Type, text string, at stamp) {
 	r := register{name: name, stamp: at, typ: typ, text: text}
 	if n := len(s.regs); n == 0 || s.regs[n-1].name < name { // the rule, where the caller goes by name
-		if n == 0 {
+		if cap(s.regs) == 0 {
 			s.regs = make([]register, 0, 12)
 		}
 		s.regs = append(s.regs, r)

@@ -41,6 +41,7 @@ type writer struct {
 	waiting  []waitingDay
 	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
 	stale    bool                   // memory is not what the store holds; see reset
+	unused   []*pending             // see recycle
 	texts    texts
 	addends  addends
 	scratch  []byte
