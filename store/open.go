@@ -27,11 +27,12 @@ type Options struct {
 	Log      *slog.Logger     // default: slog.Default()
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
-	MemTableBytes int    // default: a sixty-fourth of the disk, 1 MiB to 32 MiB
-	CacheBytes    int64  // of Pebble's block cache; default 96 MiB
+	MemoryBytes   int64  // what the process may take; the next four are shares of it; default 400 MiB
+	MemTableBytes int    // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 64 MiB
+	CacheBytes    int64  // of Pebble's block cache; default: 24 % of it
+	FilterBytes   int    // of each of the three filters, at most; default: 4 % of it
+	CacheEntries  int    // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
 	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
-	FilterBytes   int    // of each of the three filters, at most; default 16 MiB
-	CacheEntries  int    // identifiers and profiles that are remembered, each; default 200,000
 	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
 	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
 	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
@@ -59,20 +60,24 @@ func (o *Options) setDefaults() error {
 			*v = d
 		}
 	}
+	if o.MemoryBytes == 0 {
+		o.MemoryBytes = 400 << 20
+	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = 96 << 20
+		o.CacheBytes = o.MemoryBytes * 24 / 100
 	}
 	if o.QueueBytesMax == 0 {
 		o.QueueBytesMax = 32 << 20
 	}
-	set(&o.FilterBytes, 16<<20)
-	set(&o.CacheEntries, 200_000)
+	set(&o.FilterBytes, int(o.MemoryBytes/25))
+	set(&o.CacheEntries, int(o.MemoryBytes>>20)*500)
 	set(&o.putOffFrom, 32)
 	if o.MemTableBytes == 0 {
-		o.MemTableBytes = 32 << 20
+		bytes := o.MemoryBytes * 8 / 100
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
-			o.MemTableBytes = int(min(32<<20, max(1<<20, disk.TotalBytes/64)))
+			bytes = min(bytes, int64(disk.TotalBytes/64))
 		}
+		o.MemTableBytes = int(max(1<<20, min(64<<20, bytes)))
 	}
 	return nil
 }

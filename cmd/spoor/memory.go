@@ -1,24 +1,50 @@
 package main
 
 import (
+	"fmt"
 	"log/slog"
 	"os"
 	"runtime/debug"
+	"strconv"
+	"strings"
 
 	"github.com/KimMachineGun/automemlimit/memlimit"
 )
 
-const memoryBytesDefault = 400 << 20
+const (
+	memoryBytesDefault = 400 << 20
+	memoryBytesMin     = 32 << 20
+)
 
-// boundMemory tells the garbage collector what to stay below. GOMEMLIMIT and
-// GOGC win, as everywhere in Go.
-func (l *limitFlags) boundMemory(log *slog.Logger) {
+// memorySize is a number of bytes, written like 400MiB, 2GiB or 419430400.
+type memorySize int64
+
+func (m *memorySize) UnmarshalText(text []byte) error {
+	number, shift := string(text), 0
+	for i, unit := range []string{"KiB", "MiB", "GiB"} {
+		if rest, ok := strings.CutSuffix(number, unit); ok {
+			number, shift = rest, 10*(i+1)
+		}
+	}
+	n, err := strconv.ParseInt(number, 10, 64)
+	if err != nil || n < 0 || n != n<<shift>>shift || n != 0 && n<<shift < memoryBytesMin {
+		return fmt.Errorf("cannot read the size %q: want at least 32MiB, written like 400MiB or 2GiB, or 0", text)
+	}
+	*m = memorySize(n << shift)
+	return nil
+}
+
+// boundMemory tells the garbage collector what to stay below, and returns it.
+// GOMEMLIMIT and GOGC win, as everywhere in Go.
+func (l *limitFlags) boundMemory(log *slog.Logger) int64 {
+	aim := l.memoryAim(log, memlimit.FromCgroup, memlimit.FromSystem)
 	if os.Getenv("GOMEMLIMIT") == "" {
-		debug.SetMemoryLimit(l.memoryAim(log, memlimit.FromCgroup, memlimit.FromSystem))
+		debug.SetMemoryLimit(aim)
 	}
 	if os.Getenv("GOGC") == "" { // the memory limit bounds the heap; collecting less often is cheaper below it
 		debug.SetGCPercent(200)
 	}
+	return aim
 }
 
 // memoryAim is what was asked for, else the default or half of the memory there
@@ -26,8 +52,8 @@ func (l *limitFlags) boundMemory(log *slog.Logger) {
 // the files that the kernel keeps at hand, and for bursts. What bounds
 // cannot say (there is no control group, or no limit) does not count.
 func (l *limitFlags) memoryAim(log *slog.Logger, bounds ...memlimit.Provider) int64 {
-	if l.MemoryBytes > 0 {
-		return l.MemoryBytes
+	if l.Memory > 0 {
+		return int64(l.Memory)
 	}
 	aim := int64(memoryBytesDefault)
 	for _, bound := range bounds {
@@ -36,7 +62,7 @@ func (l *limitFlags) memoryAim(log *slog.Logger, bounds ...memlimit.Provider) in
 		}
 	}
 	if aim < memoryBytesDefault {
-		log.Info("memory is scarce here, so the garbage collector aims at half of it", "memory_bytes", aim, "usual_bytes", memoryBytesDefault)
+		log.Info("memory is scarce here, so half of it is used; --memory asks for more or less", "memory_bytes", aim, "usual_bytes", memoryBytesDefault)
 	}
 	return aim
 }

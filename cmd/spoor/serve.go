@@ -49,7 +49,7 @@ func (c *serveCommand) Run() error {
 	if c.Clock != "" && !c.Demo {
 		return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
 	}
-	c.Limits.boundMemory(log)
+	memory := c.Limits.boundMemory(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Demo {
@@ -61,7 +61,7 @@ func (c *serveCommand) Run() error {
 		}
 	}
 	st, err := store.Open(store.Options{
-		Dir: c.Data, Log: log, Now: now, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
+		Dir: c.Data, Log: log, Now: now, MemoryBytes: memory, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
 	})
 	if err != nil {
 		return err
