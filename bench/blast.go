@@ -85,7 +85,7 @@ func (b *bench) blastAndReport() (err error) {
 	if err := server.stop(); err != nil {
 		return err
 	}
-	found, err := auditStore(data, server.names, book)
+	found, err := auditStore(data, server.names, book, true)
 	if err != nil {
 		return err
 	}

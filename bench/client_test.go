@@ -2,7 +2,9 @@ package main
 
 import (
 	"net"
+	"slices"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -84,7 +86,7 @@ func TestLoadAgainstStages(t *testing.T) {
 	if err := st.Close(); err != nil {
 		t.Fatal(err)
 	}
-	a, err := auditStore(dir, []string{demoKey}, book)
+	a, err := auditStore(dir, []string{demoKey}, book, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -96,7 +98,7 @@ func TestLoadAgainstStages(t *testing.T) {
 	}
 	book.note(event{stream: 1, app: 0, seq: 1 << 20}, stored)
 	book.pages[1].found = nil
-	again, err := auditStore(dir, []string{demoKey}, book)
+	again, err := auditStore(dir, []string{demoKey}, book, true)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -169,5 +171,48 @@ func TestClientBare(t *testing.T) {
 	}
 	if len(book.pages[0].outcomes) > 0 {
 		t.Error("the bare server's replies were booked")
+	}
+}
+
+// Goal: another server gets the same traffic at its own URL: its path, host
+// and key, with our queries and bodies.
+// Method: a server that remembers what it was sent.
+func TestAgainst(t *testing.T) {
+	type seen struct{ method, path, host, query, auth string }
+	var mu sync.Mutex
+	var got []seen
+	address := serve(t, func(ctx *fasthttp.RequestCtx) {
+		mu.Lock()
+		defer mu.Unlock()
+		if n := len(ctx.PostBody()); ctx.IsPost() && (n < 100 || n != ctx.Request.Header.ContentLength()) {
+			t.Errorf("a body of %d bytes, %d announced", n, ctx.Request.Header.ContentLength())
+		}
+		got = append(got, seen{string(ctx.Method()), string(ctx.Path()), string(ctx.Host()), string(ctx.QueryArgs().Peek("k")), string(ctx.Request.Header.Peek("Authorization"))})
+	})
+	other, err := againstPeer("http://their-key@" + address + "/in/events?v=2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	doors := []door{doorHit, doorBatch, doorPixel}
+	tr := newTrafficAt(other.url, testSalt, []string{demoKey}, doors...)
+	for _, d := range doors {
+		streams, book := testStreams(1, 1)
+		r, err := load{address: other.address, door: d, connections: 1, batch: 1, discard: true}.run(tr, streams, book)
+		if err != nil || r.requests != 1 || r.errors > 0 {
+			t.Fatalf("door %d: %v, %+v", d, err, r)
+		}
+	}
+	want := []seen{
+		{"POST", "/in/events", address, "", ""},
+		{"POST", "/in/events", address, "", "Basic dGhlaXIta2V5Og=="},
+		{"GET", "/in/events", address, "their-key", ""},
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the other server got\n%v, want\n%v", got, want)
+	}
+	for _, wrong := range []string{"https://a.example/", "127.0.0.1:80", "http://", ":"} {
+		if _, err := againstPeer(wrong); err == nil {
+			t.Errorf("%q was taken", wrong)
+		}
 	}
 }

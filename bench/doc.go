@@ -2,21 +2,25 @@
 // started in a process of its own, under traffic whose every acknowledged
 // event is looked for afterwards.
 //
-//	go run ./bench                    all kinds of traffic, some minutes
-//	go run ./bench -only model        one of them
-//	go run ./bench -long              batches for a minute, five minutes to see memory grow
+//	go run ./bench                    the table of targets, in ten minutes
+//	go run ./bench -json FILE         the same, also for programs
+//	go run ./bench -only model        one kind of traffic, or some by comma
+//	go run ./bench -long              everything, with the store's own check; an hour
+//	go run ./bench -against URL       the same traffic in turn at another server
 //	go run ./bench -cpuprofile FILE   where the server's time goes
 //	go run ./bench -forget            sweeping and erasing, in simulated months; twenty minutes
 //	go run ./bench -large             statistics of a store of 50 million hits
 //	go run ./bench -rollups           what roll-ups cost, with and without them in turn
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
+//	go test ./bench -run '^$' -bench Stage -benchmem -count 10    for benchstat
 //
-// It prints the machine, rates, latencies, CPU, memory and disk as Markdown.
-// model.go describes the traffic, scenario.go what is measured and the targets.
+// It prints the targets, and the machine, rates, latencies, CPU, memory and disk as
+// Markdown. model.go describes the traffic, scenario.go what is measured, target.go
+// what is wanted; README.md says how to read it, and keeps the last full run.
 //
 // # How to read it
 //
-// Client and server share the cores, in a closed loop: each connection sends
+// Client and server share the cores, but for half capacity in a closed loop: each connection sends
 // its next request when it has read the last reply, so latency is that of a
 // saturated server, and a slow one is sent less. The ratio compares with a
 // bare fasthttp handler that answers 204 to the same requests; a second one with
@@ -32,7 +36,7 @@
 // The id of an event says which stream sent it and as which of its events, so
 // the ledger is one byte an event. After the run the stopped store is read:
 // what was acknowledged must be there once, nothing else may be, and the
-// store's own check must find nothing. Anything else makes bench fail.
+// store's own check, which -long adds, must find nothing. Anything else makes bench fail.
 //
 // # Forgetting
 //

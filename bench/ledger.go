@@ -124,8 +124,10 @@ func (a *audit) clean() bool {
 
 // String is the line of the report.
 func (a *audit) String() string {
-	text := fmt.Sprintf("%d sent, %d acknowledged, %d found: **%d lost, %d duplicate, %d phantom**, %d problems in the store's own check (%s)",
-		a.sent, a.acknowledged, a.found, a.lost, a.duplicate, a.phantom, a.checkProblems, a.checked.Round(10*time.Millisecond))
+	text := fmt.Sprintf("%d sent, %d acknowledged, %d found: **%d lost, %d duplicate, %d phantom**", a.sent, a.acknowledged, a.found, a.lost, a.duplicate, a.phantom)
+	if a.checked > 0 {
+		text += fmt.Sprintf(", %d problems in the store's own check (%s)", a.checkProblems, a.checked.Round(10*time.Millisecond))
+	}
 	for _, p := range a.problems {
 		text += "\n  - " + p
 	}

@@ -13,10 +13,15 @@ import (
 	"time"
 )
 
+const (
+	secondsDefault = 10
+	againstDefault = "model,pixel,batch"
+)
+
 // options are the flags.
 type options struct {
 	seconds, connections int
-	only                 string
+	only, against, json  string
 	long                 bool
 	dir                  string
 	cpuProfile           string
@@ -48,14 +53,16 @@ func main() {
 
 func readFlags() options {
 	var o options
-	names := make([]string, 0, len(scenarios)+1)
-	for _, s := range append(slices.Clone(scenarios), growth) {
+	var names []string
+	for _, s := range slices.Concat(scenarios, longScenarios) {
 		names = append(names, s.name)
 	}
-	flag.IntVar(&o.seconds, "seconds", 10, "how long each kind of traffic is sent")
+	flag.IntVar(&o.seconds, "seconds", secondsDefault, "how long each kind of traffic is sent; fewer than the default shorten also what has a length of its own")
 	flag.IntVar(&o.connections, "connections", 512, "connections, each with one request at a time")
 	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", ")+"; with -large: questions whose titles match this regular expression")
-	flag.BoolVar(&o.long, "long", false, "batches for a minute, and five minutes to see whether memory grows")
+	flag.BoolVar(&o.long, "long", false, "everything: also the SDK, batches for ten minutes, five minutes to see whether memory grows, and the store's own check")
+	flag.StringVar(&o.json, "json", "", "write the report to this `file` too, as JSON")
+	flag.StringVar(&o.against, "against", "", "send the same traffic in turn to this `URL`, http://HOST:PORT/PATH; a user in it takes the place of the write key; without -only: "+againstDefault)
 	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
 	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
@@ -90,15 +97,19 @@ func (o options) validate() error {
 
 // chosen are the scenarios to run.
 func (o options) chosen() ([]scenario, error) {
-	all := slices.Clone(scenarios)
-	if o.long || o.only != "" {
-		all = append(all, growth)
-	}
-	if o.only == "" {
+	all := slices.Concat(scenarios, longScenarios)
+	only := o.only
+	switch {
+	case o.only != "":
+	case o.against != "":
+		only = againstDefault
+	case o.long:
 		return all, nil
+	default:
+		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.extra }), nil
 	}
 	var some []scenario
-	for _, name := range strings.Split(o.only, ",") {
+	for _, name := range strings.Split(only, ",") {
 		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
 		if i < 0 {
 			return nil, fmt.Errorf("there is no traffic %q; see -help", name)
@@ -147,37 +158,88 @@ func measure(o options) (err error) {
 	if o.blast {
 		return b.blastAndReport()
 	}
-	if b.bare, err = startProcess(nil, b.self, commandBare); err != nil {
+	if err := b.startPeers(list); err != nil {
 		return err
 	}
-	defer b.bare.kill()
-	if b.front, err = startProcess(nil, b.self, commandFront, filepath.Join(b.work, "front")); err != nil {
+	defer b.killPeers()
+	return b.runAll(m, list)
+}
+
+// startPeers starts what the scenarios are compared with.
+func (b *bench) startPeers(list []scenario) (err error) {
+	defer func() {
+		if err != nil {
+			b.killPeers()
+		}
+	}()
+	if b.against != "" {
+		if b.other, err = againstPeer(b.against); err != nil {
+			return err
+		}
+	}
+	if b.bare, err = b.startPeer("the bare server", commandBare); err != nil {
 		return err
 	}
-	defer b.front.kill()
-	return b.runAll(list)
+	if b.front, err = b.startPeer("the front without a store", commandFront, filepath.Join(b.work, "front")); err != nil {
+		return err
+	}
+	if slices.ContainsFunc(list, func(s scenario) bool { return s.ofNginx }) {
+		b.nginx, err = startNginx(filepath.Join(b.work, "nginx"))
+		if errors.Is(err, errNoNginx) {
+			fmt.Printf("Pixels are not compared: %s.\n", err)
+			err = nil
+		}
+	}
+	return err
+}
+
+func (b *bench) killPeers() {
+	for _, p := range []*peer{b.bare, b.front, b.nginx} {
+		p.kill()
+	}
 }
 
 // runAll runs the scenarios and prints the report. A ledger that does not add
 // up is an error.
-func (b *bench) runAll(list []scenario) error {
+func (b *bench) runAll(m machine, list []scenario) error {
+	began := time.Now()
 	fmt.Printf("%d connections in a closed loop, client and server share the cores; traffic as bench/model.go describes it\n", b.connections)
 	var rows []*outcomeRow
-	dirty := false
+	var errs []error // one kind of traffic that cannot be measured does not take the others away
 	for _, s := range list {
-		fmt.Fprintf(os.Stderr, "measuring %s …\n", s.title)
+		begins := time.Now()
+		fmt.Fprintf(os.Stderr, "measuring %s … ", s.title)
 		row, err := b.run(s)
-		if err != nil {
-			return fmt.Errorf("cannot measure %s: %w", s.title, err)
+		fmt.Fprintln(os.Stderr, time.Since(begins).Round(time.Second))
+		switch {
+		case err != nil:
+			errs = append(errs, fmt.Errorf("cannot measure %s: %w", s.title, err))
+			continue
+		case !row.audit.clean():
+			errs = append(errs, fmt.Errorf("the ledger of %s does not add up: see above", s.title))
 		}
-		dirty = dirty || !row.audit.clean()
 		rows = append(rows, row)
 	}
-	report(os.Stdout, rows)
-	if dirty {
-		return errors.New("the ledger does not add up: see above")
+	f := figures{}
+	for _, row := range rows {
+		f.add(row)
 	}
-	return nil
+	if b.only == "" && b.against == "" {
+		n, err := allocationsPerHit()
+		if err != nil {
+			errs = append(errs, fmt.Errorf("cannot count allocations: %w", err))
+		} else {
+			f["allocations"] = n
+		}
+	}
+	report(os.Stdout, rows, f)
+	fmt.Printf("\nMeasured in %s.\n", time.Since(began).Round(time.Second))
+	if b.json != "" {
+		if err := b.writeJSON(b.json, m, f); err != nil {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }
 
 // profile runs the model's mix against a server that profiles itself.

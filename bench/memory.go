@@ -36,10 +36,24 @@ func (s *sampler) slope() float64 {
 	if s == nil {
 		return 0
 	}
-	close(s.stop)
-	<-s.done
+	s.end()
 	half := len(s.at) / 2
 	return slope(s.at[half:], s.rss[half:])
+}
+
+func (s *sampler) end() {
+	close(s.stop)
+	<-s.done
+}
+
+// most ends the sampling and tells the most that was seen, in bytes.
+func (s *sampler) most(p *process) int64 {
+	s.end()
+	most, _ := p.memory()
+	for _, v := range s.rss {
+		most = max(most, int64(v))
+	}
+	return most
 }
 
 // slope fits a line by least squares.

@@ -93,6 +93,8 @@ type stream struct {
 	apps       []float64 // cumulated shares
 	from       int       // number of the first of them
 	population uint32    // visitors of this stream that the store knows
+	times      int       // hits of each by which it gets to know them; 0 means 1
+	told       uint32    // of these hits so far
 	born       uint32    // visitors so far
 	seq        uint32    // events so far
 	rng        *rand.Rand
@@ -149,12 +151,17 @@ func (s *stream) birth() visitor {
 	return s.visitor(s.born - 1)
 }
 
-// first is the one hit by which the population becomes known to the store;
-// ok is false when all of it is.
+// first is a hit by which the population becomes known to the store; ok is
+// false when all of it is. All come once, then all of them again.
 func (s *stream) first() (h hit, ok bool) {
 	if s.born >= s.population {
-		return h, false
+		if s.told >= s.population*uint32(max(s.times, 1)) {
+			return h, false
+		}
+		s.told++
+		return s.hit(s.visitor((s.told - 1) % s.population)), true
 	}
+	s.told++
 	v := s.birth()
 	if left := v.visits(s.salt) - 1; left > 0 && len(s.pool) < poolMax {
 		s.pool = append(s.pool, returning{v, left})

@@ -144,6 +144,19 @@ func cpuOf(stat string) time.Duration {
 	return time.Duration(user+system) * tick
 }
 
+// rest waits until the process does little, such as compactions of what came
+// before, but not longer than most.
+func (p *process) rest(most time.Duration) {
+	const look, little = 250 * time.Millisecond, 25 * time.Millisecond
+	for until := time.Now().Add(most); time.Now().Before(until); {
+		before := p.cpu()
+		time.Sleep(look)
+		if p.cpu()-before <= little {
+			return
+		}
+	}
+}
+
 // memory gives the resident memory now and at its highest, in bytes.
 func (p *process) memory() (now, peak int64) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", p.cmd.Process.Pid))
@@ -151,6 +164,15 @@ func (p *process) memory() (now, peak int64) {
 		return 0, 0
 	}
 	return statusBytes(string(text), "VmRSS:"), statusBytes(string(text), "VmHWM:")
+}
+
+// ownCPU is the CPU time that this process, the client, has used.
+func ownCPU() time.Duration {
+	var u syscall.Rusage
+	if syscall.Getrusage(syscall.RUSAGE_SELF, &u) != nil {
+		return 0
+	}
+	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // statusBytes reads a field such as "VmRSS:  1234 kB".

@@ -13,7 +13,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"testing"
 	"time"
 
@@ -269,7 +268,7 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	began, cpu := time.Now(), ownCPU(b)
+	began, cpu := time.Now(), ownCPU()
 	for _, repr := range log.batches {
 		batch := db.NewBatch()
 		if err := v.copy(batch, repr); err != nil {
@@ -284,7 +283,7 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 	if err != nil {
 		b.Fatal(err)
 	}
-	cpu = ownCPU(b) - cpu
+	cpu = ownCPU() - cpu
 	m := db.Metrics().Total()
 	b.ReportMetric(float64(m.TablesSize)/float64(log.hits), "bytes/hit")
 	b.ReportMetric(float64(log.hits)/written.Seconds(), "hits/s")
@@ -293,16 +292,6 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 	if err := errors.Join(db.Close(), os.RemoveAll(dir)); err != nil {
 		b.Fatal(err)
 	}
-}
-
-// ownCPU is the CPU time that this process has used.
-func ownCPU(b *testing.B) time.Duration {
-	b.Helper()
-	var u syscall.Rusage
-	if err := syscall.Getrusage(syscall.RUSAGE_SELF, &u); err != nil {
-		b.Fatal(err)
-	}
-	return time.Duration(u.Utime.Nano() + u.Stime.Nano())
 }
 
 // copy takes over the records that the variant keeps.

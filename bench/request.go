@@ -1,8 +1,11 @@
 package main
 
 import (
+	"cmp"
 	"encoding/base64"
 	"fmt"
+	"net/url"
+	"slices"
 	"strings"
 	"time"
 )
@@ -11,13 +14,14 @@ import (
 type door int
 
 const (
-	doorHit   door = iota // POST /hit, one object
-	doorArray             // POST /hit, an array
-	doorBatch             // POST /v1/batch, as a server library of Segment sends it
-	doorPixel             // GET /pixel.gif
-	doorPing              // POST /api/sdk/v1/ping/
-	doorSDK               // POST /api/sdk/v1/event/ and screen_event/
-	doorOpen              // GET /pixel.gif in a mail
+	doorHit    door = iota // POST /hit, one object
+	doorArray              // POST /hit, an array
+	doorBatch              // POST /v1/batch, as a server library of Segment sends it
+	doorPixel              // GET /pixel.gif
+	doorPing               // POST /api/sdk/v1/ping/
+	doorSDK                // POST /api/sdk/v1/event/ and screen_event/
+	doorOpen               // GET /pixel.gif in a mail
+	doorPerson             // POST /hit, an array: each visitor tells user id and e-mail address
 	doorCount
 )
 
@@ -28,6 +32,8 @@ const (
 	anonymous    = 36 // anonymousId, a UUID
 	momentBytes  = 24 // 2026-03-04T11:59:52.131Z
 	momentLayout = "2006-01-02T15:04:05.000Z"
+	mailDomain   = "@mail.example"
+	collectHost  = "collect.shop.example"
 )
 
 // piece is a prepared part of a request, and where the texts go that differ
@@ -35,7 +41,7 @@ const (
 type piece struct {
 	raw                       []byte
 	id, key, user, anon, time int
-	writeKey                  int
+	writeKey, mail            int
 }
 
 // traffic prepares requests, so that sending one costs little more than a
@@ -43,12 +49,22 @@ type piece struct {
 type traffic struct {
 	salt      uint64
 	writeKeys []string           // by app; all of one length
+	at        *url.URL           // of another server that takes these requests; nil: spoor's own paths
 	pieces    [doorCount][]piece // persona × action: whole requests, or events of an array or a batch
 }
 
 // newTraffic prepares what goes through the given doors.
 func newTraffic(salt uint64, writeKeys []string, doors ...door) *traffic {
-	t := &traffic{salt: salt, writeKeys: writeKeys}
+	return newTrafficAt(nil, salt, writeKeys, doors...)
+}
+
+// newTrafficAt prepares the same for another server. A user in its URL takes
+// the place of the write keys.
+func newTrafficAt(at *url.URL, salt uint64, writeKeys []string, doors ...door) *traffic {
+	if at != nil && at.User.Username() != "" {
+		writeKeys = slices.Repeat([]string{at.User.Username()}, len(writeKeys))
+	}
+	t := &traffic{salt: salt, writeKeys: writeKeys, at: at}
 	for i := range writeKeys {
 		if len(writeKeys[i]) != len(writeKeys[0]) {
 			panic("BUG: write keys of several lengths") // prepared requests have one place for them
@@ -62,7 +78,7 @@ func newTraffic(salt uint64, writeKeys []string, doors ...door) *traffic {
 		t.pieces[d] = make([]piece, 0, len(personas)*len(actions))
 		for i := range personas {
 			for _, a := range actions {
-				t.pieces[d] = append(t.pieces[d], marked(t.text(d, &personas[i], a)))
+				t.pieces[d] = append(t.pieces[d], marked(t.aim(t.text(d, &personas[i], a))))
 			}
 		}
 	}
@@ -75,6 +91,8 @@ func (t *traffic) text(d door, p *persona, a action) string {
 		return post("/hit", "text/plain;charset=UTF-8", p, t.native(p, a))
 	case doorArray: // sent by the customer's server, which says for whom
 		return strings.TrimSuffix(t.native(p, a), "}") + fmt.Sprintf(`,"ip":"%s","user_agent":"%s"}`, p.address, p.agent)
+	case doorPerson:
+		return t.person(p)
 	case doorBatch:
 		return segment(p, a)
 	case doorPing:
@@ -96,6 +114,7 @@ var (
 	markUser   = strings.Repeat("\x03", userBytes)
 	markAnon   = strings.Repeat("\x04", anonymous)
 	markMoment = strings.Repeat("\x05", momentBytes)
+	markMail   = strings.Repeat("\x07", userBytes)
 )
 
 func (t *traffic) markWriteKey() string { return strings.Repeat("\x06", len(t.writeKeys[0])) }
@@ -104,7 +123,7 @@ func marked(text string) piece {
 	at := func(mark string) int { return max(0, strings.Index(text, mark)) }
 	return piece{
 		raw: []byte(text), id: at(markID), key: at(markKey), user: at(markUser), anon: at(markAnon), time: at(markMoment),
-		writeKey: at("\x06"),
+		writeKey: at("\x06"), mail: at(markMail),
 	}
 }
 
@@ -138,6 +157,54 @@ func (t *traffic) native(p *persona, a action) string {
 	}
 	b.WriteByte('}')
 	return b.String()
+}
+
+// person is what a customer's server tells of somebody.
+func (t *traffic) person(p *persona) string {
+	return fmt.Sprintf(`{"write_key":"%s","id":"%s","key":"%s","user_id":"%s","type":"identify","language":"%s","attributes":{"email":"%s%s","plan":"gold"},"ip":"%s","user_agent":"%s"}`,
+		t.markWriteKey(), markID, markKey, markUser, p.language, markMail, mailDomain, p.address, p.agent)
+}
+
+// aim turns a whole request to the other server, if there is one.
+func (t *traffic) aim(text string) string {
+	method, rest, ok := strings.Cut(text, " ")
+	if t.at == nil || !ok || method != "GET" && method != "POST" { // events of an array are no requests
+		return text
+	}
+	path, rest, _ := strings.Cut(rest, " ")
+	return method + " " + t.target(path) + " " + strings.Replace(rest, "Host: "+collectHost, "Host: "+t.host(), 1)
+}
+
+// target is what stands in the request line: the other server's path with our
+// query.
+func (t *traffic) target(path string) string {
+	if t.at == nil {
+		return path
+	}
+	_, query, _ := strings.Cut(path, "?")
+	to := url.URL{Path: cmp.Or(t.at.Path, "/"), RawPath: t.at.RawPath, RawQuery: t.at.RawQuery}
+	switch {
+	case to.RawQuery == "":
+		to.RawQuery = query
+	case query != "":
+		to.RawQuery += "&" + query
+	}
+	return to.RequestURI()
+}
+
+func (t *traffic) host() string {
+	if t.at == nil {
+		return collectHost
+	}
+	return t.at.Host
+}
+
+// userID is the id of a person at the customer's, which is also what the
+// person's e-mail address begins with.
+func userID(v visitor, salt uint64) string { return string(appendUserID(nil, v, salt)) }
+
+func appendUserID(dst []byte, v visitor, salt uint64) []byte {
+	return appendBase62(append(dst, 'c'), v.hash(salt, 6))
 }
 
 // post is a request as it leaves a browser and passes a proxy.
@@ -251,8 +318,10 @@ func (t *traffic) appendPiece(dst []byte, p *piece, h hit, e event, now time.Tim
 		appendKey(dst[at+p.key:at+p.key:len(dst)], h.who, t.salt)
 	}
 	if p.user > 0 {
-		copy(dst[at+p.user:], "c")
-		appendBase62(dst[at+p.user+1:at+p.user+1:len(dst)], h.who.hash(t.salt, 6))
+		appendUserID(dst[at+p.user:at+p.user:len(dst)], h.who, t.salt)
+	}
+	if p.mail > 0 {
+		appendUserID(dst[at+p.mail:at+p.mail:len(dst)], h.who, t.salt)
 	}
 	if p.anon > 0 {
 		appendUUID(dst[at+p.anon:at+p.anon:len(dst)], h.who.hash(t.salt, 7), h.who.hash(t.salt, 8))
@@ -270,7 +339,7 @@ func (t *traffic) choose(d door, h hit) *piece {
 // appendRequest appends a whole request with the given hits, of which the
 // first event is e and the others follow in sequence. now is in UTC.
 func (t *traffic) appendRequest(dst []byte, d door, hits []hit, e event, now time.Time) []byte {
-	if d != doorArray && d != doorBatch {
+	if d != doorArray && d != doorBatch && d != doorPerson {
 		return t.appendPiece(dst, t.choose(d, hits[0]), hits[0], e, now)
 	}
 	open, end := "[", "]"
@@ -285,7 +354,7 @@ func (t *traffic) appendRequest(dst []byte, d door, hits []hit, e event, now tim
 	for _, h := range hits {
 		length += len(t.choose(d, h).raw)
 	}
-	dst = fmt.Appendf(dst, "POST %s HTTP/1.1\r\nHost: collect.shop.example\r\nUser-Agent: axios/1.7.9\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", path, auth, length, open)
+	dst = fmt.Appendf(dst, "POST %s HTTP/1.1\r\nHost: %s\r\nUser-Agent: axios/1.7.9\r\n%sContent-Type: application/json\r\nContent-Length: %d\r\n\r\n%s", t.target(path), t.host(), auth, length, open)
 	for i, h := range hits {
 		if i > 0 {
 			dst = append(dst, ',')

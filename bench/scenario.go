@@ -13,43 +13,56 @@ import (
 type scenario struct {
 	name, title string
 	apps        int
+	limit       string // events_per_minute of the one app; empty: the open demo app
 	door        door
 	mix         Mix
-	batch       int     // events per request
-	connections int     // 0: as the flag says
-	compare     bool    // in turn with the bare server
-	target      float64 // of the ratio to it; 0: none
-	ofHits      float64 // target of the ratio to native hits, measured in turn as well; 0: none
-	rateTarget  float64 // events per second
+	batch       int           // events per request
+	connections int           // 0: as the flag says
+	people      int           // whom the store knows before the clock starts; 0: population
+	times       int           // hits of each of them; 0 means 1
+	lasts       time.Duration // 0: as the flag says
+	sideBySide  bool          // in turn with the bare server
+	extra       bool          // not in the table of targets: only when asked for
+	ofHits      bool          // in turn with native hits as well
+	ofNginx     bool          // in turn with nginx as well
+	ofOne       bool          // in turn with one app of the same server as well
+
+	measure func(*course) error // nil: (*course).rounds
 }
 
 const (
-	population       = 200_000 // visitors whom the store knows before the clock starts
+	population       = 200_000
 	batchEvents      = 100
 	batchConnections = 64 // more would only wait: 64 × 100 events are under way
-	ratioTarget      = 0.45
-	ofHitsTarget     = 0.5
-	batchTarget      = 30_000
-	rssTarget        = 512 << 20
-	rssIdleTarget    = 64 << 20
 	roundsOfRun      = 5
 	settleIdle       = 2 * time.Second
-	settleAfter      = 10 * time.Second
+	restMost         = 15 * time.Second
+	settleAfter      = 3 * time.Second
+	sizeHits         = 400_000
+	limitNoBite      = "100000000" // events a minute of an app: counted, never reached
+	readsPeople      = 1_000_000
 )
 
 var scenarios = []scenario{
-	{name: "new", title: "JSON hits, all visitors new", apps: 1, door: doorHit, mix: MixNew, batch: 1, compare: true, target: ratioTarget},
-	{name: "returning", title: "JSON hits, all visitors known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, compare: true, target: ratioTarget},
-	{name: "model", title: "JSON hits, the model's mix", apps: 1, door: doorHit, batch: 1, compare: true, target: ratioTarget},
-	{name: "apps", title: "JSON hits, 1,000 apps with limits", apps: 1000, door: doorHit, batch: 1, compare: true, target: ratioTarget},
-	{name: "pixel", title: "pixels", apps: 1, door: doorPixel, batch: 1, compare: true, ofHits: ofHitsTarget},
-	{name: "ping", title: "SDK pings", apps: 1, door: doorPing, batch: 1, compare: true, ofHits: ofHitsTarget},
-	{name: "sdk", title: "SDK events", apps: 1, door: doorSDK, batch: 1, compare: true, ofHits: ofHitsTarget},
-	{name: "batch", title: "Segment batches of 100", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, rateTarget: batchTarget},
+	{name: "new", title: "JSON hits, all visitors new", apps: 1, door: doorHit, mix: MixNew, batch: 1, sideBySide: true},
+	{name: "returning", title: "JSON hits, all visitors known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, sideBySide: true},
+	{name: "model", title: "JSON hits, the model's mix", apps: 1, door: doorHit, batch: 1, sideBySide: true},
+	{name: "apps", title: "JSON hits, 1,000 apps with limits", apps: 1000, door: doorHit, batch: 1, ofOne: true, people: population / 2},
+	{name: "pixel", title: "pixels", apps: 1, door: doorPixel, batch: 1, sideBySide: true, ofNginx: true, people: population / 2},
+	{name: "ping", title: "SDK pings", apps: 1, door: doorPing, batch: 1, sideBySide: true, ofHits: true, extra: true},
+	{name: "sdk", title: "SDK events", apps: 1, door: doorSDK, batch: 1, sideBySide: true, ofHits: true, extra: true},
+	{name: "batch", title: "Segment batches of 100", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, lasts: time.Minute},
+	{name: "limited", title: "Segment batches of 75, one app with a limit", apps: 1, limit: limitNoBite, door: doorBatch, batch: 75, connections: batchConnections},
+	{name: "size10", title: "ten hits a visitor", apps: 1, door: doorArray, people: sizeHits / 10, times: 10, measure: nothing},
+	{name: "size1", title: "one hit a visitor", apps: 1, door: doorArray, people: sizeHits, measure: nothing},
+	{name: "half", title: "JSON hits at half capacity, a million people known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, people: readsPeople, measure: (*course).half},
 }
 
-// growth is the traffic of -long's last part: does memory go on growing?
-var growth = scenario{name: "growth", title: "JSON hits, the model's mix, 5 minutes", apps: 1, door: doorHit, batch: 1}
+// What -long adds.
+var longScenarios = []scenario{
+	{name: "batch10", title: "Segment batches of 100, ten minutes", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, lasts: 10 * time.Minute},
+	{name: "growth", title: "JSON hits, the model's mix, 5 minutes", apps: 1, door: doorHit, batch: 1, lasts: 5 * time.Minute},
+}
 
 // outcomeRow is what a scenario came to.
 type outcomeRow struct {
@@ -60,11 +73,15 @@ type outcomeRow struct {
 	ratio                             float64 // median of the rounds; 0: not compared
 	bareRate                          float64
 	front                             float64       // ratio of the front alone, without a store
-	toHits                            float64       // median of the ratios to native hits; 0: not compared
+	toHits, toNginx, toOne, toOther   float64       // medians of the ratios to what is measured in turn; 0: not compared
 	cpu                               time.Duration // of the server, over all its rounds
+	cpuToBare                         float64       // median of the ratios of CPU per request
+	client                            float64       // µs of CPU that the client took for a request to the bare server, median
 	rssIdle, rssAfter, rssPeak        int64
 	rssSlope                          float64 // bytes a minute, over the second half
 	diskAll, diskTables, diskReported int64
+	amplification                     float64 // bytes written to tables ÷ bytes flushed; 0: the server does not tell
+	half                              *half
 	audit                             *audit
 	problem                           string
 }
@@ -73,45 +90,56 @@ type outcomeRow struct {
 type bench struct {
 	options
 	binary, self, work string
-	bare, front        *process
+	bare, front, nginx *peer
+	other              *peer // of -against
+}
+
+// course is a scenario under way.
+type course struct {
+	*bench
+	scenario
+	server  *server
+	traffic *traffic
+	streams []*stream
+	one     []*stream // of the one app beside many
+	book    *ledger
+	row     *outcomeRow
 }
 
 // run measures one scenario from an empty data directory to the audit.
 func (b *bench) run(s scenario) (row *outcomeRow, err error) {
+	c := &course{bench: b, scenario: s, row: &outcomeRow{scenario: s}}
 	data := filepath.Join(b.work, s.name)
-	server, err := startSpoor(b.binary, data, s.apps, b.connections)
-	if err != nil {
+	if err := c.start(data); err != nil {
 		return nil, err
 	}
-	defer server.kill()
-	row = &outcomeRow{scenario: s}
+	defer c.server.kill()
+	row = c.row
 	time.Sleep(settleIdle)
-	row.rssIdle, _ = server.memory()
-
-	salt := rand.Uint64()
-	t := newTraffic(salt, server.keys, s.door, s.introduceDoor(), doorHit)
-	streams := make([]*stream, b.connections)
-	for i := range streams {
-		streams[i] = newStream(i, salt, s.apps, population/b.connections)
-	}
-	book := newLedger(salt, len(streams))
-	if err := b.introduce(s, server, t, streams, book); err != nil {
+	row.rssIdle, _ = c.server.memory()
+	c.makeStreams()
+	if err := c.introduce(); err != nil {
 		return nil, err
 	}
-	if err := b.rounds(s, server, row, t, streams, book); err != nil {
+	c.server.rest(restMost)
+	measure := s.measure
+	if measure == nil {
+		measure = (*course).rounds
+	}
+	if err := measure(c); err != nil {
 		return nil, err
 	}
-	_, row.rssPeak = server.memory()
+	_, row.rssPeak = c.server.memory()
 	time.Sleep(settleAfter)
-	row.rssAfter, _ = server.memory()
-	row.diskReported = int64(server.metric("spoor_disk_bytes"))
-	if err := server.stop(); err != nil {
+	row.rssAfter, _ = c.server.memory()
+	row.diskReported = int64(c.server.metric("spoor_disk_bytes"))
+	if err := c.server.stop(); err != nil {
 		return nil, err
 	}
 	if row.diskAll, _, err = diskUse(data); err != nil {
 		return nil, fmt.Errorf("cannot measure the data directory: %w", err)
 	}
-	if row.audit, err = auditStore(data, server.names, book); err != nil {
+	if row.audit, err = auditStore(data, c.server.names, c.book, b.long); err != nil {
 		return nil, err
 	}
 	if err := settle(data); err != nil {
@@ -123,127 +151,248 @@ func (b *bench) run(s scenario) (row *outcomeRow, err error) {
 	return row, os.RemoveAll(data)
 }
 
+// start starts the server with the apps of the scenario.
+func (c *course) start(data string) (err error) {
+	demo := c.apps
+	if c.limit != "" {
+		demo = 0
+	}
+	if c.server, err = startSpoor(c.binary, data, demo, max(c.bench.connections, halfConnections)+idleConnections); err != nil {
+		return err
+	}
+	switch {
+	case c.limit != "":
+		err = c.server.createApp("limited", map[string]string{"events_per_minute": c.limit})
+	case c.ofOne:
+		err = c.server.createApp("one-shop", map[string]string{"events_per_minute": "none"})
+	}
+	if err != nil {
+		c.server.kill()
+	}
+	return err
+}
+
+func (c *course) makeStreams() {
+	salt := rand.Uint64()
+	doors := []door{c.door, c.introduceDoor()}
+	n, people := c.bench.connections, c.people
+	if people == 0 {
+		people = population
+	}
+	if c.name == "half" {
+		n = max(n, halfConnections)
+	}
+	if c.ofHits {
+		doors = append(doors, doorHit)
+	}
+	c.traffic = newTraffic(salt, c.server.keys, doors...)
+	all := n
+	if c.ofOne {
+		all = 2 * n
+	}
+	for i := range all {
+		s := newStream(i, salt, c.apps, max(people/all, 1))
+		if i >= n {
+			s = newStream(i, salt, 1, max(people/all, 1))
+			s.from = c.apps
+			c.one = append(c.one, s)
+		} else {
+			c.streams = append(c.streams, s)
+		}
+		s.times = c.times
+	}
+	c.book = newLedger(salt, all)
+}
+
 // introduceDoor is how the population comes in: fast where it can be. An array
 // is of one app.
 func (s scenario) introduceDoor() door {
-	if s.apps > 1 {
+	switch {
+	case s.apps > 1:
 		return doorHit
+	case s.name == "half":
+		return doorPerson
 	}
 	return doorArray
 }
 
 // introduce makes the population known to the store.
-func (b *bench) introduce(s scenario, server *server, t *traffic, streams []*stream, book *ledger) error {
-	first := load{address: server.collector, door: s.introduceDoor(), batch: batchEvents, connections: min(b.connections, batchConnections)}
-	if first.door == doorHit {
-		first.batch, first.connections = 1, b.connections
-	}
-	got, err := first.run(t, streams, book)
-	if err == nil && (got.errors > 0 || got.refusedRequests > 0) {
-		err = fmt.Errorf("%d requests refused, %d failed: %s", got.refusedRequests, got.errors, got.problem)
-	}
-	if err != nil {
-		return fmt.Errorf("cannot make the visitors known: %w", err)
+func (c *course) introduce() error {
+	for _, streams := range [][]*stream{c.streams, c.one} {
+		if len(streams) == 0 {
+			continue
+		}
+		first := load{address: c.server.collector, door: c.introduceDoor(), batch: batchEvents, connections: min(c.bench.connections, batchConnections)}
+		if first.door == doorHit {
+			first.batch, first.connections = 1, c.bench.connections
+		}
+		got, err := first.run(c.traffic, streams, c.book)
+		if err == nil && (got.errors > 0 || got.refusedRequests > 0) {
+			err = fmt.Errorf("%d requests refused, %d failed: %s", got.refusedRequests, got.errors, got.problem)
+		}
+		if err != nil {
+			return fmt.Errorf("cannot make the visitors known: %w", err)
+		}
+		if c.measure != nil {
+			c.row.rate, c.row.events = got.perSecond(), got.events
+			c.row.p50, c.row.p99 = got.percentile(50), got.percentile(99)
+		}
 	}
 	return nil
 }
 
-// rounds measures, in turn with the bare server if the scenario wants that.
-func (b *bench) rounds(s scenario, server *server, row *outcomeRow, t *traffic, streams []*stream, book *ledger) error {
+// nothing is measured by scenarios that look at what stays on disk.
+func nothing(*course) error { return nil }
+
+// turns are the figures of the rounds, one of each round.
+type turns struct {
+	total                                       *result
+	ratio, front, bare, hits, nginx, one, other []float64
+	cpu, client                                 []float64
+}
+
+// rounds measures, in turn with the servers that the scenario is compared with.
+func (c *course) rounds() error {
 	l := load{
-		address: server.collector, door: s.door, mix: s.mix, batch: s.batch, connections: b.connections,
-		duration: b.duration(s),
+		address: c.server.collector, door: c.door, mix: c.mix, batch: c.batch, connections: c.bench.connections,
+		duration: c.duration(),
 	}
-	if s.connections > 0 {
-		l.connections = min(s.connections, b.connections)
+	if c.scenario.connections > 0 {
+		l.connections = min(c.scenario.connections, c.bench.connections)
 	}
 	n := 1
-	if s.compare {
+	if c.sideBySide || c.ofOne || c.other != nil {
 		n = roundsOfRun
 		l.duration /= roundsOfRun
 	}
-	var total *result
-	var ratios, fronts, bares, toHits []float64
 	var memory *sampler
-	if s.name == growth.name {
-		memory = sample(server.process)
+	if c.name == "growth" {
+		memory = sample(c.server.process)
 	}
+	written := c.server.written()
+	var t turns
 	for range n {
-		bareRate := 0.0
-		if s.compare {
-			var err error
-			if bareRate, err = b.aside(b.bare, l, server, t, streams, book); err != nil {
-				return err
-			}
-			if s.apps == 1 {
-				front, err := b.aside(b.front, l, server, t, streams, book)
-				if err != nil {
-					return err
-				}
-				fronts = append(fronts, front/bareRate)
-			}
-		}
-		hits := 0.0
-		if s.ofHits > 0 {
-			native := l
-			native.door = doorHit
-			got, err := native.run(t, streams, book)
-			if err != nil {
-				return err
-			}
-			hits = got.perSecond()
-		}
-		before := server.cpu()
-		got, err := l.run(t, streams, book)
-		if err != nil {
+		if err := c.round(l, &t); err != nil {
 			return err
 		}
-		row.cpu += server.cpu() - before
-		if s.compare {
-			ratios, bares = append(ratios, got.perSecond()/bareRate), append(bares, bareRate)
-		}
-		if s.ofHits > 0 {
-			toHits = append(toHits, got.perSecond()/hits)
-		}
-		total = total.plus(got)
 	}
-	row.toHits = median(toHits)
+	row, total := c.row, t.total
 	row.rssSlope = memory.slope()
+	row.amplification = c.server.written().over(written)
 	row.events, row.requests, row.refused, row.errors = total.events, total.requests, total.refusedRequests, total.errors
 	row.rate, row.p50, row.p99, row.problem = total.perSecond(), total.percentile(50), total.percentile(99), total.problem
-	row.ratio, row.front, row.bareRate = median(ratios), median(fronts), median(bares)
+	row.ratio, row.front, row.bareRate = median(t.ratio), median(t.front), median(t.bare)
+	row.toHits, row.toNginx, row.toOne, row.toOther = median(t.hits), median(t.nginx), median(t.one), median(t.other)
+	row.cpuToBare, row.client = median(t.cpu), median(t.client)
 	return nil
+}
+
+// round lets each server have its turn.
+func (c *course) round(l load, t *turns) error {
+	var bare, front, nginx, other beside
+	var err error
+	for _, turn := range []struct {
+		peer *peer
+		got  *beside
+		when bool
+	}{{c.bare, &bare, c.sideBySide}, {c.front, &front, c.sideBySide && c.apps == 1}, {c.nginx, &nginx, c.ofNginx}, {c.other, &other, true}} {
+		if turn.peer == nil || !turn.when {
+			continue
+		}
+		if *turn.got, err = c.aside(turn.peer, l); err != nil {
+			return err
+		}
+	}
+	same := func(change func(*load), streams []*stream) (float64, error) {
+		native := l
+		change(&native)
+		got, err := native.run(c.traffic, streams, c.book)
+		if err != nil {
+			return 0, err
+		}
+		return got.perSecond(), nil
+	}
+	var hits, one float64
+	if c.ofHits {
+		if hits, err = same(func(n *load) { n.door = doorHit }, c.streams); err != nil {
+			return err
+		}
+	}
+	if c.ofOne {
+		if one, err = same(func(*load) {}, c.one); err != nil {
+			return err
+		}
+	}
+	before := c.server.cpu()
+	got, err := l.run(c.traffic, c.streams, c.book)
+	if err != nil {
+		return err
+	}
+	cpu := c.server.cpu() - before
+	c.row.cpu += cpu
+	note := func(to *[]float64, rate float64) {
+		if rate > 0 {
+			*to = append(*to, got.perSecond()/rate)
+		}
+	}
+	note(&t.ratio, bare.rate)
+	note(&t.hits, hits)
+	note(&t.nginx, nginx.rate)
+	note(&t.one, one)
+	note(&t.other, other.rate)
+	if bare.rate > 0 {
+		t.bare, t.client = append(t.bare, bare.rate), append(t.client, bare.client)
+		if front.rate > 0 {
+			t.front = append(t.front, front.rate/bare.rate)
+		}
+		if bare.cpu > 0 {
+			t.cpu = append(t.cpu, float64(cpu.Microseconds())/float64(max(got.requests, 1))/bare.cpu)
+		}
+	}
+	t.total = t.total.plus(got)
+	return nil
+}
+
+// beside is what another server did in a round.
+type beside struct {
+	rate        float64 // events per second
+	cpu, client float64 // µs of CPU per request, of the server and of this program; cpu is 0 if it is not known
 }
 
 // aside sends the same requests to another server, while spoor stands still:
 // neither then pays for what the other does in the background.
-func (b *bench) aside(other *process, l load, server *server, t *traffic, streams []*stream, book *ledger) (float64, error) {
-	if err := server.pause(); err != nil {
-		return 0, fmt.Errorf("cannot pause the server: %w", err)
+func (c *course) aside(other *peer, l load) (beside, error) {
+	if err := c.server.pause(); err != nil {
+		return beside{}, fmt.Errorf("cannot pause the server: %w", err)
 	}
-	l.address, l.discard = other.collector, true
-	got, err := l.run(t, streams, book)
-	if resumed := server.resume(); err == nil && resumed != nil {
+	t := c.traffic
+	if other.url != nil {
+		t = newTrafficAt(other.url, t.salt, t.writeKeys, l.door)
+	}
+	l.address, l.discard = other.address, true
+	cpu, client := other.cpu(), ownCPU()
+	got, err := l.run(t, c.streams, c.book)
+	cpu, client = other.cpu()-cpu, ownCPU()-client
+	if resumed := c.server.resume(); err == nil && resumed != nil {
 		err = fmt.Errorf("cannot resume the server: %w", resumed)
 	}
 	if err != nil {
-		return 0, err
+		return beside{}, err
 	}
 	if got.errors > 0 || got.requests == 0 {
-		return 0, fmt.Errorf("the server to compare with failed: %s", got.problem)
+		return beside{}, fmt.Errorf("%s failed: %d errors, %d refused: %s", other.name, got.errors, got.refusedRequests, got.problem)
 	}
-	return got.perSecond(), nil
+	n := float64(got.requests)
+	return beside{rate: got.perSecond(), cpu: float64(cpu.Microseconds()) / n, client: float64(client.Microseconds()) / n}, nil
 }
 
 // duration is how long a scenario sends; all rounds together.
-func (b *bench) duration(s scenario) time.Duration {
-	switch {
-	case s.name == growth.name:
-		return 5 * time.Minute
-	case b.long && s.door == doorBatch:
-		return time.Minute
+func (c *course) duration() time.Duration {
+	flagged := time.Duration(c.seconds) * time.Second
+	if c.lasts > 0 && c.seconds >= secondsDefault { // fewer: somebody tries the mechanism
+		return c.lasts
 	}
-	return time.Duration(b.seconds) * time.Second
+	return flagged
 }
 
 // plus adds the figures of another round.

@@ -141,11 +141,27 @@ func wire(st *store.Store, next spoor.Sink) (*ingest.Server, error) {
 	}); err != nil {
 		return nil, err
 	}
-	enricher, err := enrich.New(enrich.Options{Next: next, Apps: st})
+	return stages(st, next)
+}
+
+// appTable answers whose key and whose hit it is.
+type appTable interface {
+	ingest.Apps
+	enrich.Apps
+}
+
+// stages puts collector and enricher in front of a sink.
+func stages(apps appTable, next spoor.Sink) (*ingest.Server, error) {
+	enricher, err := enrich.New(enrich.Options{Next: next, Apps: apps})
 	if err != nil {
 		return nil, err
 	}
-	return ingest.New(ingest.Options{Sink: enricher, Apps: st, TrustedProxies: []netip.Prefix{netip.MustParsePrefix(loopback)}})
+	return front(apps, enricher)
+}
+
+// front is the collector alone.
+func front(apps appTable, next spoor.Sink) (*ingest.Server, error) {
+	return ingest.New(ingest.Options{Sink: next, Apps: apps, TrustedProxies: []netip.Prefix{netip.MustParsePrefix(loopback)}})
 }
 
 func profileUntil(ctx context.Context, path string) (err error) {
