@@ -33,8 +33,12 @@ fuzz: go ## run every fuzz target for FUZZTIME (3s)
 	  done; \
 	done
 
-bench: go ## measure speed and memory on this machine, with a ledger of what was acknowledged
-	@$(GO) run ./bench
+# BENCH="-long -json FILE" passes options on.
+BENCH ?=
+bench: go ## measure against the targets on this machine, with a ledger of what was acknowledged; takes ten minutes
+	@command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || \
+	  echo "nginx is missing, pixels are not compared with it; to have that too: apt-get install nginx-light, systemctl disable --now nginx" >&2
+	@CGO_ENABLED=0 $(GO) run ./bench $(BENCH)
 
 # LARGE="-hits 100000000 -dir DIR" builds another store, and keeps it in DIR.
 LARGE ?=
