@@ -485,6 +485,8 @@ type Stats struct {
 	DiskFreeBytes             int64 // 0 if the file system cannot tell
 	DiskBytes                 int64 // taken by Pebble's files
 	WrittenBytes              int64 // since the store was opened: to logs and by flushes, compactions and ingests
+	FlushedBytes              int64 // of tables, since then: what left memory
+	CompactedBytes            int64 // of tables, since then: written again, so that reads look into few
 	LostHits, LostGroups      int64 // missing at the last open although acknowledged
 	Corruptions, WriteStalls  int64
 	FiltersReady              bool
@@ -508,6 +510,10 @@ func (s *Store) Stats() Stats {
 		st.DiskBytes = int64(m.DiskSpaceUsage())
 		total := m.Total() // its flushes include logs and ingests
 		st.WrittenBytes = int64(total.TableBytesFlushed + total.TableBytesCompacted)
+		for _, level := range m.Levels {
+			st.FlushedBytes += int64(level.TableBytesFlushed)
+			st.CompactedBytes += int64(level.TableBytesCompacted)
+		}
 		return nil
 	})
 	return st

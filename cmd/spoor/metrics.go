@@ -207,6 +207,8 @@ func (m *metrics) collectStore(count, gauge figure) {
 	gauge("queue_requests", "Requests that wait to be written.", float64(s.QueueRequests))
 	gauge("disk_free_bytes", "Free space where the data is; 0 if unknown.", float64(s.DiskFreeBytes))
 	gauge("disk_bytes", "Bytes that the store takes.", float64(s.DiskBytes))
+	count("flushed_bytes_total", "Bytes of tables that were written from memory since the start.", float64(s.FlushedBytes))
+	count("compacted_bytes_total", "Bytes of tables that were written again by compactions since the start.", float64(s.CompactedBytes))
 	gauge("recovered_with_loss_hits", "Acknowledged hits that were missing at the last start.", float64(s.LostHits))
 	count("corruptions_total", "Damaged blocks that were met.", float64(s.Corruptions))
 	count("write_stalls_total", "Times that writing waited for compactions.", float64(s.WriteStalls))
