@@ -41,10 +41,11 @@ type request struct {
 	results []result
 	base    segmentContext // decoded envelope.context
 	sdk     sdkRequest
-	junk    int    // ids that identify nobody
-	cut     int    // texts that were cut
-	unread  int    // attributes that did not convert
-	head    []byte // text of headers, see senders
+	junk    int            // ids that identify nobody
+	cut     int            // texts that were cut
+	unread  int            // attributes that did not convert
+	head    []byte         // text of headers, see senders
+	args    *fasthttp.Args // of a pixel's query; nil: none yet
 	out     []byte
 }
 
@@ -85,7 +86,7 @@ func (rq *request) reset() {
 	if cap(members) > 256 {
 		members = nil
 	}
-	*rq = request{raw: rq.raw, plain: rq.plain, pieces: pieces, members: members, hits: hits, results: results, head: rq.head[:0], out: out}
+	*rq = request{raw: rq.raw, plain: rq.plain, pieces: pieces, members: members, hits: hits, results: results, head: rq.head[:0], args: rq.args, out: out}
 }
 
 // decoder turns one event, which is valid JSON and an object, into a hit.

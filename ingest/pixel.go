@@ -48,20 +48,48 @@ func (s *Server) takePixel(rq *request) {
 	s.store(rq)
 }
 
+// pixelNames are the names that a query may have beside properties.
+var pixelNames = func() map[string]string {
+	names := map[string]string{}
+	for _, c := range "cieyurtslzamg" {
+		names[string(c)] = string(c)
+	}
+	return names
+}()
+
 // decodePixel reads the query. Of a name that comes twice the first counts.
 func decodePixel(rq *request, query string, h *spoor.Hit) (f flaw) {
 	h.Kind = spoor.KindPage
 	h.IP, h.UserAgent, h.Hints = rq.ip, rq.agent, rq.hints
-	var args fasthttp.Args
-	args.Parse(query)
+	if rq.args == nil {
+		rq.args = new(fasthttp.Args)
+	}
+	rq.args.Parse(query)
 	var properties []byte
-	seen := make(map[string]bool, 8)
-	for n, v := range args.All() {
-		name, value := string(n), string(v)
-		if seen[name] {
+	letters := uint32(0)                 // names of one letter that were there
+	var seen map[string]bool             // others
+	texts := make([]byte, 0, len(query)) // all values, in one piece of memory
+	for _, v := range rq.args.All() {
+		texts = append(texts, v...)
+	}
+	rest := string(texts)
+	for n, v := range rq.args.All() {
+		value := rest[:len(v)]
+		rest = rest[len(v):]
+		name := pixelNames[string(n)]
+		if name != "" {
+			if letters&(1<<(name[0]-'a')) != 0 {
+				continue
+			}
+			letters |= 1 << (name[0] - 'a')
+		} else if name = string(n); seen[name] {
 			continue
+		} else {
+			if seen == nil {
+				seen = map[string]bool{}
+			}
+			seen[name] = true
 		}
-		seen[name] = true
 		if !utf8.ValidString(name) || !utf8.ValidString(value) || strings.IndexByte(value, 0) >= 0 {
 			f.set(reasonValue, "query")
 			continue
