@@ -7,7 +7,7 @@
 //	go run ./bench -only model        one kind of traffic, or some by comma
 //	go run ./bench -long              everything, with the store's own check; an hour
 //	go run ./bench -against URL       the same traffic in turn at another server
-//	go run ./bench -cpuprofile FILE   where the server's time goes
+//	go run ./bench -cpuprofile FILE   where the server's time goes; -memprofile: its heap; -only chooses the traffic
 //	go run ./bench -forget            sweeping and erasing, in simulated months; twenty minutes
 //	go run ./bench -large             statistics of a store of 50 million hits
 //	go run ./bench -rollups           what roll-ups cost, with and without them in turn

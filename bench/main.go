@@ -1,6 +1,7 @@
 package main
 
 import (
+	"cmp"
 	"errors"
 	"flag"
 	"fmt"
@@ -25,6 +26,7 @@ type options struct {
 	long                 bool
 	dir                  string
 	cpuProfile           string
+	memProfile           string
 	forget, blast, large bool
 	rollUps              bool
 	profiles             int
@@ -38,10 +40,10 @@ func main() {
 		err = serveBare()
 	case len(os.Args) == 3 && os.Args[1] == commandFront:
 		err = serveFront(os.Args[2])
-	case len(os.Args) == 4 && os.Args[1] == commandWired:
-		err = serveWired(os.Args[2], os.Args[3], false)
+	case len(os.Args) == 5 && os.Args[1] == commandWired:
+		err = serveWired(os.Args[2], os.Args[3], os.Args[4], false)
 	case len(os.Args) == 3 && os.Args[1] == commandPlain:
-		err = serveWired(os.Args[2], "", true)
+		err = serveWired(os.Args[2], "", "", true)
 	default:
 		err = measure(readFlags())
 	}
@@ -64,7 +66,8 @@ func readFlags() options {
 	flag.StringVar(&o.json, "json", "", "write the report to this `file` too, as JSON")
 	flag.StringVar(&o.against, "against", "", "send the same traffic in turn to this `URL`, http://HOST:PORT/PATH; a user in it takes the place of the write key; without -only: "+againstDefault)
 	flag.StringVar(&o.dir, "dir", "", "where the data directories are made (default the system's folder for temporary files)")
-	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server under the model's mix to this `file`, and nothing else")
+	flag.StringVar(&o.cpuProfile, "cpuprofile", "", "write a CPU profile of the server to this `file`, and nothing else: under the model's mix, or the first that -only names")
+	flag.StringVar(&o.memProfile, "memprofile", "", "with -cpuprofile or alone: write a profile of the server's heap at the end to this `file`")
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
@@ -140,8 +143,8 @@ func measure(o options) (err error) {
 	if o.rollUps {
 		return b.rollUpsAndReport()
 	}
-	if o.cpuProfile != "" {
-		return b.profile(o.cpuProfile)
+	if o.cpuProfile != "" || o.memProfile != "" {
+		return b.profile()
 	}
 	list, err := o.chosen()
 	if err != nil {
@@ -243,14 +246,25 @@ func (b *bench) runAll(m machine, list []scenario) error {
 }
 
 // profile runs the model's mix against a server that profiles itself.
-func (b *bench) profile(path string) error {
-	server, err := startProcess(nil, b.self, commandWired, b.work, path)
+func (b *bench) profile() error {
+	l := load{door: doorHit, batch: 1, connections: b.connections, duration: time.Duration(b.seconds) * time.Second}
+	if b.only != "" {
+		list, err := b.chosen()
+		if err != nil {
+			return err
+		}
+		s := list[0]
+		if l.door, l.mix, l.batch = s.door, s.mix, s.batch; s.connections > 0 {
+			l.connections = min(s.connections, b.connections)
+		}
+	}
+	server, err := startProcess(nil, b.self, commandWired, b.work, b.cpuProfile, b.memProfile)
 	if err != nil {
 		return err
 	}
 	defer server.kill()
 	salt := rand.Uint64()
-	t := newTraffic(salt, []string{demoKey}, doorHit, doorArray)
+	t := newTraffic(salt, []string{demoKey}, l.door, doorArray)
 	streams := make([]*stream, b.connections)
 	for i := range streams {
 		streams[i] = newStream(i, salt, 1, population/b.connections)
@@ -264,9 +278,8 @@ func (b *bench) profile(path string) error {
 		return fmt.Errorf("cannot start the profile: %w", err)
 	}
 	began := server.cpu()
-	got, err := load{
-		address: server.collector, door: doorHit, batch: 1, connections: b.connections, duration: time.Duration(b.seconds) * time.Second,
-	}.run(t, streams, book)
+	l.address = server.collector
+	got, err := l.run(t, streams, book)
 	if err != nil {
 		return err
 	}
@@ -274,7 +287,8 @@ func (b *bench) profile(path string) error {
 	if err := server.stop(); err != nil {
 		return err
 	}
-	fmt.Printf("%s hits/s, p50 %s, p99 %s, %.3f s of CPU per 1,000 hits; look at it with: go tool pprof -http : %s\n",
-		thousands(int64(got.perSecond())), round(got.percentile(50)), round(got.percentile(99)), used.Seconds()*1000/float64(max(got.events, 1)), path)
+	fmt.Printf("%s hits/s, p50 %s, p99 %s, %.1f µs of CPU a hit; look at it with: go tool pprof -http : %s\n",
+		thousands(int64(got.perSecond())), round(got.percentile(50)), round(got.percentile(99)), used.Seconds()*1e6/float64(max(got.events, 1)),
+		cmp.Or(b.cpuProfile, b.memProfile))
 	return nil
 }

@@ -43,7 +43,7 @@ func (b *bench) rollUpsOf(mix Mix) error {
 	salt := rand.Uint64()
 	t := newTraffic(salt, []string{demoKey}, doorHit, doorArray)
 	var sides [2]*side // with, without
-	for i, args := range [][]string{{commandWired, "", ""}, {commandPlain, ""}} {
+	for i, args := range [][]string{{commandWired, "", "", ""}, {commandPlain, ""}} {
 		args[1] = filepath.Join(b.work, args[0]+mix.String())
 		s, err := b.rollUpSide(t, salt, args)
 		if s != nil {

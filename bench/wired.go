@@ -26,7 +26,7 @@ import (
 const (
 	commandBare  = "bare-server"
 	commandFront = "front-server" // DIR
-	commandWired = "wired-server" // DIR PROFILE
+	commandWired = "wired-server" // DIR CPU-PROFILE HEAP-PROFILE; empty: none
 	commandPlain = "plain-server" // DIR
 )
 
@@ -100,7 +100,7 @@ func (discard) Write(hits []spoor.Hit) error {
 // serveWired is what spoor serve --demo wires for writing, with roll-ups or
 // without. From SIGUSR1 on it takes a profile of its CPU time, which the real
 // program does not offer.
-func serveWired(dir, profile string, skipRollUps bool) (err error) {
+func serveWired(dir, cpu, heap string, skipRollUps bool) (err error) {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	begin := make(chan os.Signal, 1)
@@ -125,7 +125,7 @@ func serveWired(dir, profile string, skipRollUps bool) (err error) {
 	go func() { served <- collector.Serve(ln) }()
 	select {
 	case <-begin:
-		err = profileUntil(ctx, profile)
+		err = profileUntil(ctx, cpu, heap)
 	case <-ctx.Done():
 	}
 	return errors.Join(err, collector.Shutdown(context.Background()), <-served)
@@ -164,16 +164,26 @@ func front(apps appTable, next spoor.Sink) (*ingest.Server, error) {
 	return ingest.New(ingest.Options{Sink: next, Apps: apps, TrustedProxies: []netip.Prefix{netip.MustParsePrefix(loopback)}})
 }
 
-func profileUntil(ctx context.Context, path string) (err error) {
-	f, err := os.Create(path)
+// profileUntil writes the profiles that are asked for.
+func profileUntil(ctx context.Context, cpu, heap string) (err error) {
+	if cpu != "" {
+		f, err := os.Create(cpu)
+		if err != nil {
+			return fmt.Errorf("cannot write the profile: %w", err)
+		}
+		defer func() { err = errors.Join(err, f.Close()) }()
+		if err := pprof.StartCPUProfile(f); err != nil {
+			return fmt.Errorf("cannot start the profile: %w", err)
+		}
+		defer pprof.StopCPUProfile()
+	}
+	<-ctx.Done()
+	if heap == "" {
+		return nil
+	}
+	f, err := os.Create(heap)
 	if err != nil {
 		return fmt.Errorf("cannot write the profile: %w", err)
 	}
-	defer func() { err = errors.Join(err, f.Close()) }()
-	if err := pprof.StartCPUProfile(f); err != nil {
-		return fmt.Errorf("cannot start the profile: %w", err)
-	}
-	defer pprof.StopCPUProfile()
-	<-ctx.Done()
-	return nil
+	return errors.Join(pprof.Lookup("heap").WriteTo(f, 0), f.Close())
 }
