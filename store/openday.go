@@ -30,6 +30,7 @@ type dayState struct {
 
 	// Changes of this group.
 	touched bool
+	rewrote bool   // records were changed past the counts that may wait
 	fresh   []byte // places of the hits, as nestedHits has them
 
 	// Changes since the counts were last written.
