@@ -210,15 +210,16 @@ func putFew(dst []byte, tag protowire.Number, set []uint32) []byte {
 }
 
 func readFew(b []byte) (*roaring.Bitmap, error) {
-	set, last := roaring.New(), uint64(0)
+	var few []uint32
+	last := uint64(0)
 	for len(b) > 0 {
 		n, used := protowire.ConsumeVarint(b)
 		if used < 0 || last+n > 1<<32-1 {
 			return nil, errValue
 		}
 		last += n
-		set.Add(uint32(last))
+		few = append(few, uint32(last))
 		b = b[used:]
 	}
-	return set, nil
+	return roaring.BitmapOf(few...), nil
 }
