@@ -105,6 +105,7 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 		return 0, err
 	}
 	c := &d.account
+	d.rewrote = true
 	touched := map[rowKey]*row{}
 	var seen views
 	err = scan(g.w.db, hitProfileKey(nil, a.app.ID, day, n), func(key, value []byte) error {

@@ -1,6 +1,8 @@
 package store
 
 import (
+	"strings"
+
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/spoorhq/spoor"
 )
@@ -17,35 +19,49 @@ func (s *Store) Goals(app spoor.AppID, from, to spoor.Day, goals []spoor.Goal) (
 		if err != nil {
 			return err
 		}
-		visitors, err := visitorsOf(days)
+		visitors, err := r.people(days, visited)
 		if err != nil {
 			return err
 		}
-		people := r.persons.of(visitors.union())
 		for _, g := range goals {
-			result := spoor.GoalResult{Goal: g, Of: int64(people.GetCardinality())}
-			var who sets
+			result := spoor.GoalResult{Goal: g, Of: int64(visitors.GetCardinality())}
 			c := conditionOf(g)
-			if !c.prefix {
-				if who, err = whoOfAll(days, c.dim, c.row()); err != nil {
-					return err
-				}
+			who, err := r.people(days, brought(c))
+			if err != nil {
+				return err
 			}
-			for _, d := range days {
-				err := d.matching(c, c.prefix, func(row *counts) {
-					result.Count += countFor(spoor.TopBy{Dimension: g.Dimension}, row)
-					who = who.with(row.who.add)
-				})
-				if err != nil {
-					return err
-				}
+			result.Visitors = int64(who.AndCardinality(visitors))
+			if result.Count, err = r.countOf(days, c); err != nil {
+				return err
 			}
-			result.Visitors = int64(r.persons.of(who.union()).AndCardinality(people))
 			list = append(list, result)
 		}
 		return nil
 	})
 	return list, err
+}
+
+// countOf is how often rows that a condition asks for were seen.
+func (r *reading) countOf(days []*oneDay, c condition) (n int64, err error) {
+	sums, err := r.sums(days, c.dim)
+	if err != nil {
+		return 0, err
+	}
+	by := spoor.TopBy{Dimension: c.dim}
+	for _, sum := range sums {
+		if !c.prefix {
+			if row := sum.rows[c.row()]; row != nil {
+				n += countFor(by, &row.counts)
+			}
+			continue
+		}
+		for text, row := range sum.rows {
+			if strings.HasPrefix(text, c.row()) && text != spoor.OtherText {
+				n += countFor(by, &row.counts)
+			}
+		}
+	}
+	return n, nil
 }
 
 func conditionOf(g spoor.Goal) condition {
@@ -70,19 +86,16 @@ func (s *Store) Cohorts(app spoor.AppID, from, to spoor.Day) (list []spoor.Cohor
 			return err
 		}
 		weeks := int(to-from+1) / 7
-		came, born := make([]sets, weeks), make([]sets, weeks)
-		for _, d := range days {
+		of, born, people := make([][]*oneDay, weeks), make([]sets, weeks), make([]*roaring.Bitmap, weeks)
+		for i, d := range days {
 			week := int(d.day-from) / 7
-			visitors, err := d.activity(activityVisitor)
-			if err != nil {
+			of[week] = append(of[week], d)
+			born[week] = born[week].with(first[i])
+		}
+		for i := range people {
+			if people[i], err = r.people(of[i], visited); err != nil {
 				return err
 			}
-			came[week] = came[week].with(visitors)
-			born[week] = born[week].with(first[hourOfDay{d.day, 0}])
-		}
-		people := make([]*roaring.Bitmap, weeks)
-		for i := range came {
-			people[i] = r.persons.of(came[i].union())
 		}
 		for i := range born {
 			fresh := born[i].union()

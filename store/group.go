@@ -274,6 +274,7 @@ func (g *group) flush() error {
 func (g *group) flushDay(d touchedDay) {
 	id := d.app.app.ID
 	g.touchApp(d.app)
+	d.rewrote = false
 	if d.since != 0 {
 		d.since = 0
 		d.app.waiting--

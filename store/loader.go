@@ -137,11 +137,11 @@ func (l *loader) take(last spoor.Day, hits iter.Seq[*spoor.Hit]) error {
 func (l *loader) count(last spoor.Day) error {
 	app, day := l.app.app, l.day.day
 	records := []keyValue(nil)
+	d, err := l.g.day(l.app, day)
+	if err != nil {
+		return err
+	}
 	if day < last-spoor.Day(app.Settings.WindowDays) {
-		d, err := l.g.day(l.app, day)
-		if err != nil {
-			return err
-		}
 		d.account.goals = strings.Join(app.Settings.Goals, ",")
 		foldRare(l.rows, d.account.full, declaredGoals(d.account.goals))
 		if records, d.account.sum, err = encodeSealed(l.g.w.db, app.ID, day, l.rows); err != nil {

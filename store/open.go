@@ -10,7 +10,6 @@ import (
 	"sync/atomic"
 	"time"
 
-	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/bloom"
 	"github.com/cockroachdb/pebble/v2/vfs"
@@ -94,8 +93,8 @@ type Store struct {
 
 	aliases aliases
 	recent  recent
-	sealed  keepsake[setKeyOf, *roaring.Bitmap]
-	sums    keepsake[sumKeyOf, rowSum]
+	people  *keepsake[peopleKey, keptPeople]
+	sums    *keepsake[sumKey, *rowSum]
 	walks   chan struct{} // a place for each walk over hits
 
 	filtersReady atomic.Bool
@@ -134,7 +133,7 @@ func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, sealed: keepsake[setKeyOf, *roaring.Bitmap]{size: setSize}, sums: keepsake[sumKeyOf, rowSum]{size: sumSize},
+	s := &Store{opts: o, people: newKeepsake(peopleBytes, peopleSize), sums: newKeepsake(sumsBytes, sumSize),
 		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
 	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}

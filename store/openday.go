@@ -30,6 +30,7 @@ type dayState struct {
 
 	// Changes of this group.
 	touched bool
+	rewrote bool   // records were changed past the counts that may wait
 	fresh   []byte // places of the hits, as nestedHits has them
 
 	// Changes since the counts were last written.
@@ -209,15 +210,16 @@ func putFew(dst []byte, tag protowire.Number, set []uint32) []byte {
 }
 
 func readFew(b []byte) (*roaring.Bitmap, error) {
-	set, last := roaring.New(), uint64(0)
+	var few []uint32
+	last := uint64(0)
 	for len(b) > 0 {
 		n, used := protowire.ConsumeVarint(b)
 		if used < 0 || last+n > 1<<32-1 {
 			return nil, errValue
 		}
 		last += n
-		set.Add(uint32(last))
+		few = append(few, uint32(last))
 		b = b[used:]
 	}
-	return set, nil
+	return roaring.BitmapOf(few...), nil
 }

@@ -15,7 +15,22 @@ import (
 type persons struct {
 	former *roaring.Bitmap    // numbers that lead elsewhere
 	to     []*[1 << 16]uint32 // by the upper half of a number; nil: none lead elsewhere
+
+	era   *era
+	moves []move // the last merges of the era, in order
+	gone  int    // merges of the era before those
 }
+
+// era is a time in which persons were merged and none was parted: what was told
+// of them before can be brought up to date.
+type era struct{ _ byte }
+
+// move says that a person became part of another.
+type move struct{ from, to uint32 }
+
+// movesMax bounds what is known of merges. To follow as many takes about as long
+// as to read a set of a day again.
+const movesMax = 1 << 13
 
 func (p *persons) person(n uint32) uint32 {
 	if high := int(n >> 16); high < len(p.to) && p.to[high] != nil {
@@ -29,12 +44,23 @@ func (p *persons) person(n uint32) uint32 {
 // alias says that a number leads to a person, or with 0 no more.
 type alias struct{ former, person spoor.Number }
 
-// with is p after some changes. It shares what did not change.
+// newPersons is those of an app in which nobody was merged.
+func newPersons() *persons { return &persons{former: roaring.New(), era: new(era)} }
+
+// with is p after some changes.
 func (p *persons) with(news []alias) *persons {
 	if len(news) == 0 {
 		return p
 	}
-	q := &persons{former: p.former.Clone(), to: slices.Clone(p.to)}
+	q := p.apply(news)
+	q.note(p, news)
+	return q
+}
+
+// apply is with without a word about what it changed. It shares what did not
+// change.
+func (p *persons) apply(news []alias) *persons {
+	q := &persons{former: p.former.Clone(), to: slices.Clone(p.to), era: p.era, moves: slices.Clip(p.moves), gone: p.gone}
 	own := map[uint32]bool{}
 	for _, a := range news {
 		n := uint32(a.former)
@@ -60,6 +86,53 @@ func (p *persons) with(news []alias) *persons {
 	return q
 }
 
+// note adds to the moves what became of the persons of p. Where one was not
+// moved as a whole, a new era begins.
+func (q *persons) note(p *persons, news []alias) {
+	noted := map[uint32]bool{}
+	for _, a := range news {
+		m := move{p.person(uint32(a.former)), q.person(uint32(a.former))}
+		switch {
+		case m.from == m.to || noted[m.from]:
+		case q.person(m.from) != m.to || q.person(m.to) != m.to:
+			q.era, q.moves, q.gone = new(era), nil, 0
+			return
+		default:
+			noted[m.from] = true
+			q.moves = append(q.moves, m)
+		}
+	}
+	if n := len(q.moves) - movesMax; n > 0 {
+		n += movesMax / 2
+		q.gone += n
+		q.moves = slices.Clone(q.moves[n:])
+	}
+}
+
+// version counts the merges of the era.
+func (p *persons) version() int { return p.gone + len(p.moves) }
+
+// follow is a set of persons of an earlier version as it is now: who itself,
+// which it leaves as it is, if nobody in it was merged. False: too much happened
+// since, or the version is a later one.
+func (p *persons) follow(who *roaring.Bitmap, version int) (*roaring.Bitmap, bool) {
+	if version < p.gone || version > p.version() {
+		return nil, false
+	}
+	own := false
+	for _, m := range p.moves[version-p.gone:] {
+		if !who.Contains(m.from) {
+			continue
+		}
+		if !own {
+			who, own = who.Clone(), true
+		}
+		who.Remove(m.from)
+		who.Add(m.to)
+	}
+	return who, true
+}
+
 func (p *persons) bytes() (n int64) {
 	for _, chunk := range p.to {
 		if chunk != nil {
@@ -77,6 +150,7 @@ func (p *persons) of(b *roaring.Bitmap) *roaring.Bitmap {
 	}
 	former := roaring.And(b, p.former)
 	people := make([]uint32, 0, former.GetCardinality())
+	most := b.Maximum()
 	for it := former.ManyIterator(); ; {
 		var some [1024]uint32
 		n := it.NextMany(some[:])
@@ -84,24 +158,29 @@ func (p *persons) of(b *roaring.Bitmap) *roaring.Bitmap {
 			break
 		}
 		for _, f := range some[:n] {
-			people = append(people, p.person(f))
+			person := p.person(f)
+			people = append(people, person)
+			most = max(most, person)
 		}
 	}
 	out := roaring.AndNot(b, former)
-	out.AddMany(people)
-	return out
+	words := int(most>>6) + 1
+	if len(people) < words/16 || words > fieldWordsMax {
+		slices.Sort(people) // to add in order is cheap
+		out.AddMany(people)
+		return out
+	}
+	field := make([]uint64, max(words, int(out.DenseSize())))
+	out.WriteDenseTo(field)
+	for _, n := range people {
+		field[n>>6] |= 1 << (n & 63)
+	}
+	return roaring.FromDense(field, true)
 }
 
 // count is how many persons stand behind some numbers.
 func (p *persons) count(b *roaring.Bitmap) int64 {
 	return int64(p.of(b).GetCardinality())
-}
-
-// joined is the numbers, former and present, of all persons who have several.
-func (p *persons) joined() *roaring.Bitmap {
-	all := p.former.Clone()
-	all.Or(p.of(p.former))
-	return all
 }
 
 // numbers is all numbers, former ones too, of some persons.
@@ -127,7 +206,7 @@ func readPersons(db pebble.Reader, app spoor.AppID) (*persons, error) {
 	if err != nil {
 		return nil, err
 	}
-	return (&persons{former: roaring.New()}).with(all), nil
+	return newPersons().apply(all), nil
 }
 
 // aliases keeps the persons of the apps that were asked about of late. The

@@ -10,15 +10,18 @@ import (
 )
 
 // Goal: people are counted once, whatever was merged and forgotten, in whatever
-// portions that became known.
-// Method: random merges over a few blocks of numbers; a plain map.
+// portions that became known, and sets of persons follow what comes later.
+// Method: random merges over a few blocks of numbers; a plain map; the same
+// numbers as persons at every version.
 func TestPersonsOf(t *testing.T) {
 	rapid.Check(t, func(t *rapid.T) {
 		number := rapid.Custom(func(t *rapid.T) uint32 {
 			return rapid.Uint32Range(0, 2).Draw(t, "block")<<16 + rapid.Uint32Range(1, 12).Draw(t, "low")
 		})
-		p := &persons{former: roaring.New()}
+		p := newPersons()
 		plain := map[uint32]uint32{}
+		some := roaring.BitmapOf(rapid.SliceOf(number).Draw(t, "some")...)
+		versions := []*persons{p}
 		for range rapid.IntRange(0, 6).Draw(t, "groups") {
 			var news []alias
 			for range rapid.IntRange(0, 5).Draw(t, "changes") {
@@ -41,8 +44,8 @@ func TestPersonsOf(t *testing.T) {
 				news = append(news, alias{spoor.Number(former), spoor.Number(person)})
 			}
 			p = p.with(news)
+			versions = append(versions, p)
 		}
-		some := roaring.BitmapOf(rapid.SliceOf(number).Draw(t, "some")...)
 		before := some.Clone()
 		want := roaring.New()
 		for _, n := range some.ToArray() {
@@ -55,6 +58,14 @@ func TestPersonsOf(t *testing.T) {
 		if !got.Equals(want) || !some.Equals(before) {
 			t.Fatalf("persons of %v by %v: %v, want %v", before.ToArray(), plain, got.ToArray(), want.ToArray())
 		}
+		for i, old := range versions {
+			was := old.of(some)
+			before := was.Clone()
+			now, ok := p.follow(was, old.version())
+			if old.era == p.era && (!ok || !now.Equals(want) || !was.Equals(before)) {
+				t.Fatalf("%v of version %d: %v, %t; want %v", before.ToArray(), i, now, ok, want.ToArray())
+			}
+		}
 		all := got.Clone()
 		for f, to := range plain {
 			if got.Contains(to) {
@@ -65,6 +76,46 @@ func TestPersonsOf(t *testing.T) {
 			t.Fatalf("numbers of %v by %v: %v, want %v", got.ToArray(), plain, numbers.ToArray(), all.ToArray())
 		}
 	})
+}
+
+// Goal: a set of persons that is older than what is known of merges is not taken
+// for one of now, and merges do not pile up; one that is not so old still follows.
+// Method: three times as many merges as are known, a hundred at a time; of each
+// version the same numbers.
+func TestPersonsFollowSoFar(t *testing.T) {
+	const merges = 3 * movesMax
+	all := roaring.New()
+	all.AddRange(1, merges+2)
+	p := newPersons()
+	versions := []*persons{p}
+	for n := 1; n <= merges; n += 100 {
+		var news []alias
+		for m := n; m < n+100; m++ {
+			news = append(news, alias{spoor.Number(m), merges + 200})
+		}
+		p = p.with(news)
+		versions = append(versions, p)
+		if len(p.moves) > movesMax {
+			t.Fatalf("%d merges are known, want at most %d", len(p.moves), movesMax)
+		}
+	}
+	want := p.of(all)
+	for _, old := range versions {
+		age := p.version() - old.version()
+		now, ok := p.follow(old.of(all), old.version())
+		switch {
+		case ok && !now.Equals(want):
+			t.Fatalf("%d merges later: %d persons, want %d", age, now.GetCardinality(), want.GetCardinality())
+		case ok && age > movesMax, !ok && age < movesMax/2:
+			t.Fatalf("%d merges later: followed %t", age, ok)
+		}
+	}
+	if _, ok := versions[3].follow(want, p.version()); ok {
+		t.Error("persons of old took a set of a later version for theirs")
+	}
+	if q := p.with([]alias{{7, 0}}); q.era == p.era {
+		t.Error("somebody was parted from a person, and the era goes on")
+	}
 }
 
 // Goal: who asks after a merge was acknowledged counts one person, also where

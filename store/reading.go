@@ -49,7 +49,8 @@ type oneDay struct {
 	*reading
 	day     spoor.Day
 	account account
-	late    *dayState // with what groups have put off; nil: nothing
+	late    *dayState                          // with what groups have put off; nil: nothing
+	active  [activityKnown + 1]*roaring.Bitmap // once they were read
 }
 
 // days lists the days of a range that counted anything, in order.
@@ -101,11 +102,14 @@ func readOpenDay(db pebble.Reader, app *spoor.App, day spoor.Day, late []uncount
 }
 
 // activity is a set of profiles of the day. It must not be changed.
-func (d *oneDay) activity(kind int) (*roaring.Bitmap, error) {
+func (d *oneDay) activity(kind int) (b *roaring.Bitmap, err error) {
 	if d.late != nil && kind < len(d.late.seen) {
 		return d.late.seen[kind], nil
 	}
-	return d.once(uint16(kind), "", func() (*roaring.Bitmap, error) { return readActivity(d.db, d.app.ID, d.day, byte(kind)) })
+	if d.active[kind] == nil {
+		d.active[kind], err = readActivity(d.db, d.app.ID, d.day, byte(kind))
+	}
+	return d.active[kind], err
 }
 
 // row is a roll-up row with the profiles that brought it; nil if there is none.

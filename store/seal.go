@@ -136,6 +136,7 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		if err != nil {
 			return err
 		}
+		d.rewrote = true
 		d.account.sealed, d.account.sum, d.account.goals = true, sum, goals
 		for _, sp := range []keySpan{spanOf(countDayKey(nil, app.ID, day)), spanOf(tableDayKey(nil, app.ID, day))} {
 			if err := g.batch.DeleteRange(sp.from, sp.to, nil); err != nil {

@@ -1,10 +1,8 @@
 package store
 
 import (
-	"cmp"
 	"errors"
 	"maps"
-	"math"
 	"slices"
 	"strings"
 
@@ -29,18 +27,15 @@ func (s *Store) Series(q *spoor.SeriesQuery) (out spoor.Series, err error) {
 		if q.Metric.OfProperty() {
 			return r.measures(q, days, points, &out)
 		}
+		if q.Metric.OfPeople() {
+			return r.seriesOfPeople(q, days, points, &out)
+		}
 		cells, err := r.cells(q, days)
 		if err != nil {
 			return err
 		}
 		for _, c := range cells {
 			points.add(c)
-		}
-		if q.Metric.OfPeople() {
-			if points.total.all, err = r.everybody(q, days, points.total.all); err != nil {
-				return err
-			}
-			return r.people(q, days, points, &out)
 		}
 		for _, b := range points.buckets {
 			out.Points = append(out.Points, b.point(valueOf(q.Metric, &b.counts)))
@@ -170,12 +165,12 @@ func valueOf(m spoor.Metric, c *counts) (v float64, known bool) {
 	return 0, false
 }
 
-// cells reads what a series adds up, from where it can be read fastest.
+// cells reads what a series of no people adds up, from where it can be read fastest.
 func (r *reading) cells(q *spoor.SeriesQuery, days []*oneDay) ([]*cell, error) {
 	byHour := q.Interval == spoor.IntervalHour
 	switch f := newConditions(q.Filter); {
 	case len(f) > 0 && f.inRows(q.Metric, days) && !byHour:
-		return r.cellsOfRow(q.Metric, f[0], days)
+		return r.cellsOfRow(f[0], days)
 	case len(f) > 0:
 		return r.cellsOfHits(q.Metric, f, byHour, days)
 	case byHour && (q.Metric == spoor.MetricBounceRate || q.Metric == spoor.MetricVisitDuration || q.Metric == spoor.MetricTimeOnPage):
@@ -192,12 +187,6 @@ func (r *reading) cells(q *spoor.SeriesQuery, days []*oneDay) ([]*cell, error) {
 		if q.Metric == spoor.MetricBots {
 			c.hits = a.bots
 		}
-		if q.Metric.OfPeople() {
-			var err error
-			if c.who, err = d.activity(activityVisitor); err != nil {
-				return nil, err
-			}
-		}
 		cells = append(cells, c)
 	}
 	return cells, nil
@@ -205,18 +194,9 @@ func (r *reading) cells(q *spoor.SeriesQuery, days []*oneDay) ([]*cell, error) {
 
 func (r *reading) cellsOfHours(days []*oneDay) (cells []*cell, err error) {
 	for _, d := range days {
-		visitors, err := d.activity(activityVisitor)
-		if err != nil {
-			return nil, err
-		}
-		err = d.rows(spoor.DimHour, func(row *dayRow) error {
-			who, err := d.who(spoor.DimHour, row)
-			c := &cell{day: d.day, hour: slices.Index(hours[:], row.text), counts: row.counts}
-			if who != nil { // not who only left a page after midnight
-				c.who = roaring.And(who, visitors)
-			}
-			cells = append(cells, c)
-			return err
+		err := d.rows(spoor.DimHour, func(row *dayRow) error {
+			cells = append(cells, &cell{day: d.day, hour: slices.Index(hours[:], row.text), counts: row.counts})
+			return nil
 		})
 		if err != nil {
 			return nil, err
@@ -248,41 +228,19 @@ func (f conditions) inRows(m spoor.Metric, days []*oneDay) bool {
 	return true
 }
 
-func (r *reading) cellsOfRow(m spoor.Metric, c condition, days []*oneDay) (cells []*cell, err error) {
+func (r *reading) cellsOfRow(c condition, days []*oneDay) (cells []*cell, err error) {
 	for _, d := range days {
 		sum := &cell{day: d.day}
 		cells = append(cells, sum)
-		if m.OfPeople() {
-			sum.who, err = d.visitorsWith(c)
-		} else {
-			err = d.matching(c, false, func(row *counts) {
-				row.who = setChange{}
-				sum.counts.fold(row)
-			})
-		}
+		err = d.matching(c, false, func(row *counts) {
+			row.who = setChange{}
+			sum.counts.fold(row)
+		})
 		if err != nil {
 			return nil, err
 		}
 	}
 	return cells, nil
-}
-
-// visitorsWith is the visitors of the day that brought a row which a condition
-// asks for; nil if nobody did. The set must not be changed.
-func (d *oneDay) visitorsWith(c condition) (*roaring.Bitmap, error) {
-	if !c.prefix {
-		return d.visitorsOf(c.dim, c.row())
-	}
-	var who sets
-	err := d.matching(c, true, func(row *counts) { who = who.with(row.who.add) })
-	if err != nil {
-		return nil, err
-	}
-	visitors, err := d.activity(activityVisitor)
-	if err != nil {
-		return nil, err
-	}
-	return roaring.And(who.union(), visitors), nil
 }
 
 // matching calls f with the rows of a day that a condition asks for, if they are
@@ -454,180 +412,4 @@ func (s *hitSum) viewFits(h *spoor.Hit) (fits bool, err error) {
 		return true
 	}, h.Day)
 	return fits, err
-}
-
-// everybody is the sets of the whole range, of which those of lasting days are
-// remembered as one where that can be.
-func (r *reading) everybody(q *spoor.SeriesQuery, days []*oneDay, all sets) (sets, error) {
-	f := newConditions(q.Filter)
-	switch {
-	case len(f) == 0 && q.Interval != spoor.IntervalHour:
-		return visitorsOf(days)
-	case len(f) > 0 && f.inRows(q.Metric, days) && !f[0].prefix && q.Interval != spoor.IntervalHour:
-		return visitorsOfAll(days, f[0].dim, f[0].row())
-	}
-	return all, nil
-}
-
-// people answers for the metrics that count them.
-func (r *reading) people(q *spoor.SeriesQuery, days []*oneDay, l *axis, out *spoor.Series) error {
-	if q.Metric == spoor.MetricVisitors {
-		for _, b := range l.buckets {
-			out.Points = append(out.Points, b.point(r.count(b.all.union())))
-		}
-		out.Total = l.total.point(r.count(l.total.all.union()))
-		return nil
-	}
-	if q.Metric == spoor.MetricIdentified {
-		known, err := readMembers(r.db, r.app.ID, setContacts)
-		if err != nil {
-			return err
-		}
-		within := func(b *bucket) spoor.Point {
-			return b.point(float64(r.persons.of(b.all.union()).AndCardinality(known)), true)
-		}
-		for _, b := range l.buckets {
-			out.Points = append(out.Points, within(b))
-		}
-		out.Total = within(&l.total)
-		return nil
-	}
-	kind := activityNew
-	if q.Metric == spoor.MetricRegistrations {
-		kind = activityKnown
-	}
-	first, err := r.firsts(kind, days, q.From)
-	if err != nil {
-		return err
-	}
-	parts := first
-	if q.Interval == spoor.IntervalHour {
-		if parts, err = r.firstHours(days, first); err != nil {
-			return err
-		}
-	}
-	in := map[*bucket]sets{}
-	var all sets
-	for at, people := range parts {
-		if b := l.index[[2]int{int(l.interval.Start(at.day)), at.hour}]; b != nil {
-			in[b] = in[b].with(people)
-		}
-	}
-	for _, people := range first {
-		all = all.with(people)
-	}
-	value := func(b *bucket, who sets) spoor.Point {
-		people := who.union()
-		n := people.GetCardinality()
-		if len(q.Filter) > 0 {
-			n = r.persons.of(b.all.union()).AndCardinality(people)
-		}
-		if q.Metric == spoor.MetricReturning {
-			n = r.persons.of(b.all.union()).GetCardinality() - n
-		}
-		return b.point(float64(n), true)
-	}
-	for _, b := range l.buckets {
-		out.Points = append(out.Points, value(b, in[b]))
-	}
-	out.Total = value(&l.total, all)
-	return nil
-}
-
-func (r *reading) count(who *roaring.Bitmap) (float64, bool) {
-	return float64(r.persons.count(who)), true
-}
-
-type hourOfDay struct {
-	day  spoor.Day
-	hour int
-}
-
-// firsts lists by day the persons of whom no number came before: into a set of
-// activity of which each number is a member on one day. Days before the range
-// matter for those of several numbers.
-func (r *reading) firsts(kind int, days []*oneDay, from spoor.Day) (map[hourOfDay]*roaring.Bitmap, error) {
-	out := map[hourOfDay]*roaring.Bitmap{}
-	joined := r.persons.joined()
-	came := roaring.New()
-	if !joined.IsEmpty() {
-		before, err := r.days(math.MinInt32, from-1)
-		if err != nil {
-			return nil, err
-		}
-		for _, d := range before {
-			b, err := d.activity(kind)
-			if err != nil {
-				return nil, err
-			}
-			came.Or(roaring.And(b, joined))
-		}
-		came = r.persons.of(came)
-	}
-	for _, d := range days {
-		b, err := d.activity(kind)
-		if err != nil {
-			return nil, err
-		}
-		people := roaring.AndNot(r.persons.of(b), came)
-		came.Or(roaring.And(people, joined))
-		out[hourOfDay{d.day, 0}] = people
-	}
-	return out, nil
-}
-
-// firstHours divides the new visitors of days among the hours in which they came.
-func (r *reading) firstHours(days []*oneDay, first map[hourOfDay]*roaring.Bitmap) (map[hourOfDay]*roaring.Bitmap, error) {
-	cells, err := r.cellsOfHours(days)
-	if err != nil {
-		return nil, err
-	}
-	slices.SortFunc(cells, func(a, b *cell) int { return cmp.Or(cmp.Compare(a.day, b.day), cmp.Compare(a.hour, b.hour)) })
-	out := map[hourOfDay]*roaring.Bitmap{}
-	left := map[spoor.Day]*roaring.Bitmap{}
-	for _, c := range cells {
-		people := left[c.day]
-		if people == nil {
-			people = first[hourOfDay{c.day, 0}].Clone()
-			left[c.day] = people
-		}
-		who := c.who
-		if who == nil {
-			who = nobody
-		}
-		here := roaring.And(people, r.persons.of(who))
-		people.AndNot(here)
-		out[hourOfDay{c.day, c.hour}] = here
-	}
-	return out, nil
-}
-
-// Active counts the visitors of late.
-func (s *Store) Active(app spoor.AppID) (a spoor.Active, err error) {
-	now := s.opts.Now()
-	err = s.read(app, func(r *reading) error {
-		a.Now = r.persons.count(s.recent.visitors(app, now))
-		today := r.app.Day(now.UnixMilli())
-		days, err := r.days(today-29, today)
-		if err != nil {
-			return err
-		}
-		var sum sets
-		next := len(days) - 1
-		for _, part := range []struct {
-			days int
-			into *int64
-		}{{1, &a.Day}, {7, &a.Week}, {30, &a.Month}} {
-			for ; next >= 0 && days[next].day > today-spoor.Day(part.days); next-- {
-				b, err := days[next].activity(activityVisitor)
-				if err != nil {
-					return err
-				}
-				sum = sum.with(b)
-			}
-			*part.into = r.persons.count(sum.union())
-		}
-		return nil
-	})
-	return a, err
 }

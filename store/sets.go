@@ -1,8 +1,6 @@
 package store
 
 import (
-	"sync"
-
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/spoorhq/spoor"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -72,174 +70,26 @@ const (
 
 var nobody = roaring.New()
 
-// setKeyOf names a set of a day that is sealed, or of several in a row: of
-// activity, or of a row.
-type setKeyOf struct {
-	app  spoor.AppID
-	day  spoor.Day
-	last spoor.Day // of several
-	kind uint16
-	text string
-}
-
-// Kinds of a row's sets, by dimension; kinds of activity are below.
-const (
-	setOfRow        = 256 // all who brought it
-	setOfVisitorRow = 512 // those who visited on that day
-)
-
-// keepsake remembers what was made of days that do not change any more. What is
-// used moves to the young map; when that is full the old one goes.
-type keepsake[K comparable, V any] struct {
-	size       func(K, V) uint64
-	mu         sync.Mutex
-	young, old map[K]V
-	bytes      uint64 // of the young
-}
-
-// keepsakeBytes bounds each of the two maps.
-const keepsakeBytes = 32 << 20
-
-func (c *keepsake[K, V]) get(k K) (v V, ok bool) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if v, ok = c.young[k]; ok {
-		return v, true
-	}
-	if v, ok = c.old[k]; ok {
-		delete(c.old, k)
-		c.put(k, v)
-	}
-	return v, ok
-}
-
-func (c *keepsake[K, V]) add(k K, v V) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.put(k, v)
-}
-
-func (c *keepsake[K, V]) put(k K, v V) {
-	if c.young == nil || c.bytes > keepsakeBytes {
-		c.old, c.young, c.bytes = c.young, map[K]V{}, 0
-	}
-	c.young[k] = v
-	c.bytes += c.size(k, v)
-}
-
-// once gives a set of the day from memory, or makes it.
-func (d *oneDay) once(kind uint16, text string, make func() (*roaring.Bitmap, error)) (*roaring.Bitmap, error) {
-	if !d.lasting() {
-		return make()
-	}
-	k := setKeyOf{d.app.ID, d.day, d.day, kind, text}
-	if b, ok := d.s.sealed.get(k); ok {
-		return b, nil
-	}
-	b, err := make()
-	if err == nil && b != nil {
-		d.s.sealed.add(k, b)
-	}
-	return b, err
-}
-
-func setSize(k setKeyOf, b *roaring.Bitmap) uint64 {
-	return b.GetSizeInBytes() + uint64(len(k.text)) + 128
-}
-
-// lasting reports whether nothing of what the day counted can change any more.
-func (d *oneDay) lasting() bool { return d.account.sealed && !d.account.bare && d.late == nil }
-
-// lastingOf cuts days into those at the beginning that are lasting, and the rest.
-func lastingOf(days []*oneDay) (lasting, rest []*oneDay) {
-	n := 0
-	for n < len(days) && days[n].lasting() {
-		n++
-	}
-	return days[:n], days[n:]
-}
-
-// setsOf is the sets of the days, of activity or of a row of that name. The union
-// over the days that are lasting is remembered as one.
-func setsOf(days []*oneDay, kind uint16, text string, one func(*oneDay) (*roaring.Bitmap, error)) (all sets, err error) {
-	lasting, rest := lastingOf(days)
-	if len(lasting) > 1 {
-		first, last := lasting[0], lasting[len(lasting)-1]
-		k := setKeyOf{first.app.ID, first.day, last.day, kind, text}
-		b, ok := first.s.sealed.get(k)
-		if !ok {
-			if all, err = setsEach(nil, lasting, one); err != nil {
-				return nil, err
-			}
-			b = all.union()
-			first.s.sealed.add(k, b)
-		}
-		all, days = sets{b}, rest
-	}
-	return setsEach(all, days, one)
-}
-
-func setsEach(all sets, days []*oneDay, one func(*oneDay) (*roaring.Bitmap, error)) (sets, error) {
-	for _, d := range days {
-		b, err := one(d)
-		if err != nil {
-			return nil, err
-		}
-		all = all.with(b)
-	}
-	return all, nil
-}
-
-// visitorsOf is who visited on any of the days.
-func visitorsOf(days []*oneDay) (sets, error) {
-	return setsOf(days, activityVisitor, "", func(d *oneDay) (*roaring.Bitmap, error) { return d.activity(activityVisitor) })
-}
-
-// whoOfAll is the profiles that brought a row on any of the days.
-func whoOfAll(days []*oneDay, dim spoor.Dimension, text string) (sets, error) {
-	return setsOf(days, setOfRow+uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.whoOf(dim, text) })
-}
-
-// visitorsOfAll is the visitors of each of the days that brought a row on it.
-func visitorsOfAll(days []*oneDay, dim spoor.Dimension, text string) (sets, error) {
-	return setsOf(days, setOfVisitorRow+uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.visitorsOf(dim, text) })
-}
-
-// visitorsOf is the visitors of the day that brought a row; nil if nobody did.
-// The set must not be changed.
-func (d *oneDay) visitorsOf(dim spoor.Dimension, text string) (*roaring.Bitmap, error) {
-	return d.once(setOfVisitorRow+uint16(dim), text, func() (*roaring.Bitmap, error) {
-		who, err := d.whoOf(dim, text)
-		if err != nil || who == nil {
-			return nil, err
-		}
-		visitors, err := d.activity(activityVisitor)
-		return roaring.And(who, visitors), err
-	})
-}
-
 // whoOf is the profiles that brought a row; nil if nobody did. The set must not
 // be changed.
-func (d *oneDay) whoOf(dim spoor.Dimension, text string) (*roaring.Bitmap, error) {
+func (d *oneDay) whoOf(dim spoor.Dimension, text string) (who *roaring.Bitmap, err error) {
 	if d.late != nil {
 		c, err := d.row(dim, text)
 		return c.who.add, err
 	}
-	return d.once(setOfRow+uint16(dim), text, func() (who *roaring.Bitmap, err error) {
-		key := countKey(nil, d.app.ID, d.day, dim, rowHash(&d.secret, rowKey{dim, text}))
-		err = get(d.db, key, func(value []byte) error {
-			return fields(value, func(tag protowire.Number, _ uint64, b []byte) (err error) {
-				switch tag {
-				case countWho:
-					who, err = readBitmap(b)
-				case countWhoFew:
-					who, err = readFew(b)
-				}
-				return err
-			})
+	key := countKey(nil, d.app.ID, d.day, dim, rowHash(&d.secret, rowKey{dim, text}))
+	err = get(d.db, key, func(value []byte) error {
+		return fields(value, func(tag protowire.Number, _ uint64, b []byte) (err error) {
+			switch tag {
+			case countWho:
+				who, err = readBitmap(b)
+			case countWhoFew:
+				who, err = readFew(b)
+			}
+			return err
 		})
-		return who, err
 	})
+	return who, err
 }
 
 // rowWith is a row; without people it may lack the profiles that brought it.

@@ -542,9 +542,10 @@ func visitOf(app *spoor.App, c *clock, id *int) *rapid.Generator[spoor.Hit] {
 
 // Goal: open days give what a scan of their hits by other code gives: all
 // metrics, by hour to month, filtered and not, tops, goals, funnels, cohorts;
-// and sealed days keep it.
+// and sealed days keep it, and follow when people are merged after that.
 // Method: random visits with merges, restrictions and bots, some counted
-// later, around clock changes of one hour and of half an hour.
+// later, around clock changes of one hour and of half an hour; questions in
+// between, so that something is remembered when the next hits come.
 func TestStatisticsEqualScan(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newClock()
@@ -568,6 +569,9 @@ func TestStatisticsEqualScan(t *testing.T) {
 			c.add(time.Duration(rapid.SampledFrom([]int{1, 400, 29 * 60, 31 * 60, 2 * 3600, 7 * 3600}).Draw(rt, "pause")) * time.Second)
 			if err := s.Write(rapid.SliceOfN(visitOf(app, c, &id), 1, 6).Draw(rt, "hits")); err != nil {
 				rt.Fatal(err)
+			}
+			if rapid.IntRange(0, 2).Draw(rt, "ask") == 0 {
+				askSome(rt, s, app, from, app.Day(c.ms()))
 			}
 			if n := rapid.IntRange(0, 30).Draw(rt, "restricted"); n > 0 && n < 5 {
 				if p, err := s.Profile(app.ID, spoor.Number(n)); err == nil && p != nil {
@@ -593,5 +597,37 @@ func TestStatisticsEqualScan(t *testing.T) {
 		compareSeries(rt, s, n, from, to, someFilters[4:5]) // by a scan
 		compareTops(rt, s, n, from, to, someFilters[4:5])
 		compareCohorts(rt, s, n, from, to)
+
+		for i := range rapid.IntRange(1, 4).Draw(rt, "logins") {
+			h := spoor.Hit{App: app.ID, Received: c.ms(), Time: c.ms(), Door: spoor.DoorNative, ID: fmt.Sprint("login", i), Kind: spoor.KindIdentify}
+			h.Key = rapid.SampledFrom([]string{"k1", "k2", "k3", "k4", "k5", "k6", "k7"}).Draw(rt, "key")
+			h.UserID = rapid.SampledFrom([]string{"u1", "u2"}).Draw(rt, "user")
+			if err := s.Write([]spoor.Hit{h}); err != nil {
+				rt.Fatal(err)
+			}
+		}
+		n = newNaive(rt, s, app)
+		compareSeries(rt, s, n, from, to, someFilters[:1])
+		compareSeries(rt, s, n, from, to, someFilters[4:5])
+		compareCohorts(rt, s, n, from, to)
 	})
+}
+
+// askSome asks what is answered from sets of people and from sums of rows.
+func askSome(t failer, s *Store, app *spoor.App, from, to spoor.Day) {
+	for _, interval := range []spoor.Interval{spoor.IntervalHour, spoor.IntervalDay, spoor.IntervalWeek} {
+		for _, filter := range someFilters[:3] {
+			if _, err := s.Series(&spoor.SeriesQuery{App: app.ID, Metric: spoor.MetricReturning, From: from, To: to, Interval: interval, Filter: filter}); err != nil {
+				t.Fatalf("%v", err)
+			}
+		}
+	}
+	for _, dim := range []spoor.Dimension{spoor.DimPath, spoor.DimCountry, spoor.DimEvent, spoor.DimHour} {
+		if _, err := s.Top(&spoor.TopQuery{App: app.ID, By: spoor.TopBy{Dimension: dim}, From: from, To: to, Limit: 2}); err != nil {
+			t.Fatalf("%v", err)
+		}
+	}
+	if _, err := s.Goals(app.ID, from, to, []spoor.Goal{{Dimension: spoor.DimEvent, Text: "signup"}, {Dimension: spoor.DimPath, Text: "/p", Prefix: true}}); err != nil {
+		t.Fatalf("%v", err)
+	}
 }

@@ -4,8 +4,10 @@ import (
 	"cmp"
 	"container/heap"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/spoorhq/spoor"
@@ -64,74 +66,109 @@ func countFor(by spoor.TopBy, c *counts) int64 {
 type candidate struct {
 	text  string
 	count int64
-	bound int64 // visitors of its days, added up
+	bound int64 // visitors, at most
 }
 
-// sumKeyOf names the rows of a dimension over lasting days.
-type sumKeyOf struct {
-	app         spoor.AppID
-	first, last spoor.Day
-	dim         spoor.Dimension
+// sumKey names the rows of a dimension over some days.
+type sumKey struct {
+	stillDays
+	dim spoor.Dimension
 }
 
-// rowSum is a row over some days; visitors are added up day by day.
-type rowSum map[string]*dayRow
+// rowSum is the rows of a dimension over some days.
+type rowSum struct {
+	rows map[string]*dayRow // visitors are added up day by day
 
-func sumSize(_ sumKeyOf, sum rowSum) (n uint64) {
-	for text := range sum {
+	mu   sync.Mutex
+	era  *era
+	most map[string]int64 // persons, where these were counted once: within an era they only become fewer
+}
+
+// sumsBytes bounds the sums that are remembered. Those of bench -large take 3 MiB,
+// a dimension of 10,000 texts 5 MiB.
+const sumsBytes = 16 << 20
+
+func sumSize(_ sumKey, sum *rowSum) (n uint64) {
+	for text := range sum.rows {
 		n += 400 + uint64(len(text))
 	}
 	return n
 }
 
-func (sum rowSum) add(row *dayRow) {
-	into := sum[row.text]
+func (sum *rowSum) add(row *dayRow) {
+	into := sum.rows[row.text]
 	if into == nil {
 		into = &dayRow{counts: counts{text: row.text}}
-		sum[row.text] = into
+		sum.rows[row.text] = into
 	}
 	row.who = setChange{}
 	into.counts.fold(&row.counts)
 	into.visitors += row.visitors
 }
 
-// sums are the rows of a dimension over lasting days, which are remembered, and
-// over the rest.
-func (r *reading) sums(days []*oneDay, dim spoor.Dimension) (lasting, rest rowSum, err error) {
-	old, open := lastingOf(days)
-	rest = rowSum{}
-	add := func(sum rowSum, days []*oneDay) error {
-		for _, d := range days {
-			if err := d.rows(dim, func(row *dayRow) error { sum.add(row); return nil }); err != nil {
-				return err
-			}
-		}
+// note remembers how many persons brought a row.
+func (sum *rowSum) note(text string, n int64, era *era) {
+	sum.mu.Lock()
+	defer sum.mu.Unlock()
+	if sum.era != era {
+		sum.era, sum.most = era, map[string]int64{}
+	}
+	sum.most[text] = n
+}
+
+// known is how many brought each of some rows, at most.
+func (sum *rowSum) known(era *era) map[string]int64 {
+	sum.mu.Lock()
+	defer sum.mu.Unlock()
+	if sum.era != era {
 		return nil
 	}
-	if len(old) > 0 {
-		k := sumKeyOf{r.app.ID, old[0].day, old[len(old)-1].day, dim}
-		known := false
-		if lasting, known = r.s.sums.get(k); !known {
-			lasting = rowSum{}
-			if err := add(lasting, old); err != nil {
-				return nil, nil, err
+	return maps.Clone(sum.most)
+}
+
+// sums are the rows of a dimension over each part of the days. Those of sealed and
+// quiet days are remembered.
+func (r *reading) sums(days []*oneDay, dim spoor.Dimension) (sums [parts]*rowSum, err error) {
+	for i, part := range partsOf(days) {
+		name, keep := nameOf(part)
+		k := sumKey{name, dim}
+		if keep {
+			if sum, ok := r.s.sums.get(k); ok {
+				sums[i] = sum
+				continue
 			}
-			r.s.sums.add(k, lasting)
+		}
+		sum := &rowSum{rows: map[string]*dayRow{}}
+		for _, d := range part {
+			if err := d.rows(dim, func(row *dayRow) error { sum.add(row); return nil }); err != nil {
+				return sums, err
+			}
+		}
+		if sums[i] = sum; keep {
+			r.s.sums.add(k, sum)
 		}
 	}
-	return lasting, rest, add(rest, open)
+	return sums, nil
 }
 
 func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, err error) {
-	lasting, rest, err := r.sums(days, q.By.Dimension)
+	sums, err := r.sums(days, q.By.Dimension)
 	if err != nil {
 		return out, err
 	}
 	visitors := func(c candidate) (int64, error) {
-		who, err := whoOfAll(days, q.By.Dimension, c.text)
-		return r.persons.count(who.union()), err
+		var all sets
+		for i, part := range partsOf(days) {
+			who, err := r.peopleOfPart(part, brought(condition{dim: q.By.Dimension, text: c.text}))
+			if err != nil {
+				return 0, err
+			}
+			sums[i].note(c.text, int64(who.GetCardinality()), r.persons.era)
+			all = all.with(who)
+		}
+		return int64(all.union().GetCardinality()), nil
 	}
-	list, other := candidates(q.By, lasting, rest)
+	list, other := candidates(q.By, sums, r.persons.era)
 	if other != nil {
 		out.Other = spoor.TopRow{Text: spoor.OtherText, Count: other.count}
 		if out.Other.Visitors, err = visitors(*other); err != nil {
@@ -152,42 +189,50 @@ func propertyPrefix(by spoor.TopBy) string {
 	return ""
 }
 
-// candidates adds up the rows of lasting days and of the rest. The row of all
-// other texts has no rank; it is nil if there is none.
-func candidates(by spoor.TopBy, lasting, rest rowSum) (list []candidate, other *candidate) {
+// candidates adds up the rows of the parts. The row of all other texts has no
+// rank; it is nil if there is none.
+func candidates(by spoor.TopBy, sums [parts]*rowSum, era *era) (list []candidate, other *candidate) {
+	var known [parts]map[string]int64
+	for i, sum := range sums {
+		known[i] = sum.known(era)
+	}
 	prefix := propertyPrefix(by)
-	add := func(text string, a, b *dayRow) {
-		if text != spoor.OtherText && !strings.HasPrefix(text, prefix) {
-			return
-		}
-		c := candidate{text: text}
-		for _, row := range [2]*dayRow{a, b} {
-			if row != nil {
-				c.count += countFor(by, &row.counts)
-				c.bound += row.visitors
+	for i, sum := range sums {
+	texts:
+		for text := range sum.rows {
+			if text != spoor.OtherText && !strings.HasPrefix(text, prefix) {
+				continue
 			}
-		}
-		switch {
-		case text == spoor.OtherText:
-			other = &c
-		case c.count != 0 || !ranksByCount(by):
-			list = append(list, c)
-		}
-	}
-	for text, row := range lasting {
-		add(text, row, rest[text])
-	}
-	for text, row := range rest {
-		if lasting[text] == nil {
-			add(text, nil, row)
+			c := candidate{text: text}
+			for k, sum := range sums {
+				row := sum.rows[text]
+				if row == nil {
+					continue
+				}
+				if k < i { // seen there
+					continue texts
+				}
+				n, ok := known[k][text]
+				if !ok {
+					n = row.visitors
+				}
+				c.bound += n
+				c.count += countFor(by, &row.counts)
+			}
+			switch {
+			case text == spoor.OtherText:
+				other = &c
+			case c.count != 0 || !ranksByCount(by):
+				list = append(list, c)
+			}
 		}
 	}
 	return list, other
 }
 
 // best counts the visitors of the candidates that can be among the first, of
-// hours all. The sum over days is never less than the number of different
-// people. So once the last of the best has as many as the next could have at
+// hours all. The sum over days, or parts of them, is never less than
+// the number of different people. So once the last of the best has as many as the next could have at
 // most, no other can come before it.
 func best(q *spoor.TopQuery, list []candidate, visitors func(candidate) (int64, error)) (rows rowHeap, err error) {
 	byCount, hours := ranksByCount(q.By), q.By.Dimension == spoor.DimHour

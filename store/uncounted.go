@@ -145,7 +145,7 @@ func (g *group) settleCounts() {
 	putOff := g.stored >= w.s.opts.putOffFrom && !g.final
 	for _, d := range g.days {
 		switch {
-		case !putOff || len(d.dirty) > rowsMax:
+		case !putOff || d.rewrote || len(d.dirty) > rowsMax:
 			g.flushDay(d)
 		case d.since == 0:
 			d.since = n
