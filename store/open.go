@@ -26,9 +26,9 @@ type Options struct {
 	Log      *slog.Logger     // default: slog.Default()
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
-	MemoryBytes   int64  // what the process may take; the next four are shares of it; default 400 MiB
+	MemoryBytes   int64  // what the process may take; the next four are shares of it, as is what statistics remember; default 400 MiB
 	MemTableBytes int    // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 64 MiB
-	CacheBytes    int64  // of Pebble's block cache; default: 24 % of it
+	CacheBytes    int64  // of Pebble's block cache; default: 20 % of it
 	FilterBytes   int    // of each of the three filters, at most; default: 4 % of it
 	CacheEntries  int    // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
 	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
@@ -63,16 +63,16 @@ func (o *Options) setDefaults() error {
 		o.MemoryBytes = 400 << 20
 	}
 	if o.CacheBytes == 0 {
-		o.CacheBytes = o.MemoryBytes * 24 / 100
+		o.CacheBytes = int64(o.share(20))
 	}
 	if o.QueueBytesMax == 0 {
 		o.QueueBytesMax = 32 << 20
 	}
-	set(&o.FilterBytes, int(o.MemoryBytes/25))
+	set(&o.FilterBytes, int(o.share(4)))
 	set(&o.CacheEntries, int(o.MemoryBytes>>20)*500)
 	set(&o.putOffFrom, 32)
 	if o.MemTableBytes == 0 {
-		bytes := o.MemoryBytes * 8 / 100
+		bytes := int64(o.share(8))
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
 			bytes = min(bytes, int64(disk.TotalBytes/64))
 		}
@@ -80,6 +80,9 @@ func (o *Options) setDefaults() error {
 	}
 	return nil
 }
+
+// share is some hundredths of the memory.
+func (o *Options) share(percent int64) uint64 { return uint64(o.MemoryBytes * percent / 100) }
 
 // Store keeps hits and profiles in one Pebble database. Make one with Open.
 type Store struct {
@@ -133,7 +136,7 @@ func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, people: newKeepsake(peopleBytes, peopleSize), sums: newKeepsake(sumsBytes, sumSize),
+	s := &Store{opts: o, people: newKeepsake(o.share(peopleShare), peopleSize), sums: newKeepsake(o.share(sumsShare), sumSize),
 		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
 	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}

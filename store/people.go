@@ -136,10 +136,10 @@ type keptPeople struct {
 	version int
 }
 
-// peopleBytes bounds the people that are remembered. All that bench -large asks
-// about 90 days of a million profiles, of whom 33,000 come each day, takes 41 MiB;
-// the rest is for other stretches of days.
-const peopleBytes = 64 << 20
+// peopleShare is how many hundredths of the memory remembered people may take.
+// All that bench -large asks about 90 days of a million profiles, of whom 33,000
+// come each day, takes 41 MiB.
+const peopleShare = 12
 
 func peopleSize(k peopleKey, p keptPeople) uint64 {
 	return p.who.GetSizeInBytes() + uint64(len(k.text)) + 300

@@ -84,9 +84,9 @@ type rowSum struct {
 	most map[string]int64 // persons, where these were counted once: within an era they only become fewer
 }
 
-// sumsBytes bounds the sums that are remembered. Those of bench -large take 3 MiB,
-// a dimension of 10,000 texts 5 MiB.
-const sumsBytes = 16 << 20
+// sumsShare is how many hundredths of the memory remembered sums may take. Those
+// of bench -large take 3 MiB, a dimension of 10,000 texts 5 MiB.
+const sumsShare = 3
 
 func sumSize(_ sumKey, sum *rowSum) (n uint64) {
 	for text := range sum.rows {
