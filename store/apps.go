@@ -199,6 +199,7 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		}
 		delete(g.w.apps, id)
 		s.apps.Store(s.apps.Load().with(id, nil))
+		s.selections.columns.forget(id)
 		return nil
 	})
 }

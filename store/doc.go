@@ -13,6 +13,11 @@
 // there are no locks between hits, merges and edits, and two stores that are
 // fed the same requests hold the same data.
 //
+// A segment is evaluated when it is asked for, from what is cheap to what is dear
+// (select.go): sets, roll-ups, attributes, hits. Attributes that are asked for
+// often are kept in memory as columns (column.go), of which the writer is told
+// whose profiles change.
+//
 // FORMAT.md draws keys and values. Keys hold numbers and keyed hashes only,
 // never personal data: Pebble copies keys into its MANIFEST, where they would
 // outlive the record.

@@ -21,8 +21,9 @@ type group struct {
 	stored   int
 
 	profiles map[profileRef]*pending
-	events   map[eventRef]struct{}              // ids stored by this group
-	merged   map[profileRef]spoor.Number        // profiles merged by this group, and into whom; 0: that is forgotten
+	events   map[eventRef]struct{}       // ids stored by this group
+	merged   map[profileRef]spoor.Number // profiles merged by this group, and into whom; 0: that is forgotten
+	changed  []profileChange
 	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
 	apps     []*appState
 	days     []touchedDay
@@ -145,7 +146,7 @@ func (g *group) fill() {
 	w.scratch = putUint(value, writerApps, uint64(w.appsMade))
 	g.set(storeKey(), w.scratch)
 	if g.err == nil {
-		g.err = w.db.ApplyNoSyncWait(g.batch, pebble.Sync)
+		g.err = w.s.selections.columns.apply(g.changed, func() error { return w.db.ApplyNoSyncWait(g.batch, pebble.Sync) })
 	}
 	if g.err == nil {
 		w.s.aliases.note(g.merged)
@@ -168,6 +169,12 @@ func (g *group) remove(key []byte) {
 	if err := g.batch.Delete(key, nil); err != nil && g.err == nil {
 		g.err = err
 	}
+}
+
+// removeProfile removes the state of a profile.
+func (g *group) removeProfile(ref profileRef) {
+	g.remove(profileKey(nil, ref.app, ref.n))
+	g.changed = append(g.changed, profileChange{ref, true})
 }
 
 func (g *group) touchApp(a *appState) {
@@ -247,6 +254,7 @@ func (g *group) flush() error {
 			w.scratch = p.add.appendTo(w.scratch[:0])
 			if len(w.scratch) > headerBytes {
 				g.merge(profileKey(nil, ref.app, ref.n), w.scratch)
+				g.changed = append(g.changed, profileChange{ref, len(p.add.regs) > 0})
 			}
 		}
 	}

@@ -429,7 +429,7 @@ func (g *group) absorb(p, q *pending) error {
 	g.member(a, setLive, q.n, false)
 	g.member(a, setContacts, q.n, false)
 	g.member(a, setAliased, q.n, true)
-	g.remove(profileKey(nil, a.app.ID, q.n))
+	g.removeProfile(profileRef{a.app.ID, q.n})
 	q.gone = true
 	g.w.profiles.drop(profileRef{a.app.ID, q.n})
 	delete(g.profiles, profileRef{a.app.ID, q.n})

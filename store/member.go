@@ -1,6 +1,8 @@
 package store
 
 import (
+	"errors"
+
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
@@ -12,10 +14,19 @@ import (
 // page may be some seconds old. An error of fn ends the walk and is returned
 // beside the count.
 func (s *Store) Members(app spoor.AppID, c *spoor.Collection, behind spoor.Number, fn func(*spoor.Profile) error) (size int64, err error) {
-	err = s.still(func(db pebble.Reader) error {
-		members, err := s.membersOf(db, app, c)
-		if err != nil {
-			return err
+	err = s.view(func(live *pebble.DB) (err error) {
+		var members *roaring.Bitmap
+		if c.Kind == spoor.CollectionSegment {
+			if members, err = s.selected(live, app, c.Filter); err != nil {
+				return err
+			}
+		}
+		db := live.NewSnapshot()
+		defer func() { err = errors.Join(err, db.Close()) }()
+		if members == nil {
+			if members, err = readChunks(db, membersKey(nil, app, collectionRef{c.Kind, c.ID})); err != nil {
+				return err
+			}
 		}
 		size = int64(members.GetCardinality())
 		if fn == nil {
@@ -50,13 +61,6 @@ func (s *Store) Members(app spoor.AppID, c *spoor.Collection, behind spoor.Numbe
 		return nil
 	})
 	return size, err
-}
-
-func (s *Store) membersOf(db pebble.Reader, app spoor.AppID, c *spoor.Collection) (*roaring.Bitmap, error) {
-	if c.Kind == spoor.CollectionSegment {
-		return s.selected(db, app, c.Filter)
-	}
-	return readChunks(db, membersKey(nil, app, collectionRef{c.Kind, c.ID}))
 }
 
 // today is the app's day now; 0 where there is no app.

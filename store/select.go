@@ -1,6 +1,7 @@
 package store
 
 import (
+	"errors"
 	"runtime"
 	"sync"
 	"time"
@@ -13,9 +14,10 @@ import (
 // A filter is evaluated in steps, from what is cheap to what is dear. Each
 // condition has two bounds: who surely fulfils it, and who may. Those of the
 // whole filter follow from them. What is a bitmap is read first; then the
-// roll-ups of days narrow conditions on hits; then profiles are read, but only
-// of who is still undecided; last the hits of who is undecided then. So the
-// answer does not depend on the order, and most people are never looked at.
+// roll-ups of days narrow conditions on hits; then come attributes, from columns
+// or else from the profiles of who is still undecided; last the hits of who is
+// undecided then. So the answer does not depend on the order, and most people
+// are never looked at.
 //
 // Left out are persons who are restricted or objected. A person is found under
 // the newest number; hits of former numbers count.
@@ -24,10 +26,13 @@ type selection struct {
 	app     *spoor.App
 	salt    salt
 	today   spoor.Day
+	live    *roaring.Bitmap // all profiles
 	all     *roaring.Bitmap // who can be found at all
 	aliased *roaring.Bitmap
 	tuning
-	one spoor.Number // the only one who is asked about; 0: all are
+	one     spoor.Number // the only one who is asked about; 0: all are
+	columns *appColumns  // as of db; nil: none are used
+	use     int64        // of them
 
 	tags     map[string]uint32             // by name; nil: not read
 	segments map[uint32]*roaring.Bitmap    // evaluated
@@ -47,7 +52,7 @@ func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, one spoor.N
 			return nil, err
 		}
 	}
-	s.all, s.aliased = sets[setLive], sets[setAliased]
+	s.live, s.all, s.aliased = sets[setLive], sets[setLive].Clone(), sets[setAliased]
 	if one != 0 {
 		s.all.And(roaring.BitmapOf(uint32(one)))
 	}
@@ -155,9 +160,12 @@ func (n *node) settle(looked, in *roaring.Bitmap) {
 type tuning struct {
 	many uint64 // from how many people on the roll-ups are asked before anybody is read
 	few  uint64 // up to how many people profiles are read for the days on which to look for hits
+	seek uint64 // how many profiles read in a row cost as much as one that is sought; 0: there are no columns
+
+	columnMax int64 // bytes of columns of all apps
 }
 
-var tuned = tuning{many: 1000, few: 200}
+var tuned = tuning{many: 1000, few: 200, seek: 16, columnMax: columnBytesMax}
 
 // run evaluates a filter.
 func (s *selection) run(f *spoor.Filter) (*roaring.Bitmap, error) {
@@ -179,6 +187,10 @@ func (s *selection) run(f *spoor.Filter) (*roaring.Bitmap, error) {
 		}
 	}
 	attributes := root.conditions(func(n *node) bool { return n.op == spoor.FilterAttribute && !n.known() })
+	attributes, err := s.askColumns(root, attributes)
+	if err != nil {
+		return nil, err
+	}
 	if left := s.undecided(root); len(attributes) > 0 && !left.IsEmpty() {
 		if err := s.readAttributes(attributes, left); err != nil {
 			return nil, err
@@ -291,6 +303,8 @@ func (p *handout) next(buf []uint32) []uint32 {
 // at a time: it takes all processors.
 type selections struct {
 	tuning
+	columns columns
+
 	mu    sync.Mutex
 	age   time.Duration // how old an answer may be
 	bytes uint64
@@ -314,7 +328,7 @@ const (
 )
 
 // selected evaluates a filter, or remembers what came of it.
-func (s *Store) selected(db pebble.Reader, id spoor.AppID, f *spoor.Filter) (*roaring.Bitmap, error) {
+func (s *Store) selected(db *pebble.DB, id spoor.AppID, f *spoor.Filter) (in *roaring.Bitmap, err error) {
 	app := s.App(id)
 	if app == nil {
 		return roaring.New(), nil
@@ -327,12 +341,17 @@ func (s *Store) selected(db pebble.Reader, id spoor.AppID, f *spoor.Filter) (*ro
 	if was, ok := c.kept[key]; ok && now.Sub(was.at) < c.age {
 		return was.in, nil
 	}
-	sel, err := newSelection(db, app, key.today, 0, c.tuning)
+	snapshot, columns := c.columns.cut(db, id)
+	defer func() { err = errors.Join(err, snapshot.Close()) }()
+	defer c.columns.settle(c.columnMax)
+	sel, err := newSelection(snapshot, app, key.today, 0, c.tuning)
 	if err != nil {
 		return nil, err
 	}
-	in, err := sel.run(f)
-	if err != nil {
+	if c.seek > 0 {
+		sel.columns, sel.use = columns, c.columns.uses
+	}
+	if in, err = sel.run(f); err != nil {
 		return nil, err
 	}
 	c.put(key, selected{in, now})

@@ -379,22 +379,28 @@ func TestSegmentsAgainstPeople(t *testing.T) {
 		c := newClock()
 		s, app := peopleOfSegments(t, c)
 		defer s.Close()
-		for n := range rapid.IntRange(5, 40).Draw(t, "things") {
-			somethingHappens(t, s, app, c, n)
-		}
-		if rapid.Bool().Draw(t, "seal") {
-			if _, _, err := s.SealDays(t.Context()); err != nil {
-				t.Fatal(err)
-			}
-		}
-		v := &reference{s: s, app: app, today: app.Day(c.ms())}
-		for range 6 {
+		v := &reference{s: s, app: app}
+		compare := func() {
+			v.today = app.Day(c.ms())
 			f := filterOf(spoor.FilterDepthMax).Draw(t, "filter")
 			text, err := json.Marshal(f)
 			if err != nil {
 				t.Fatal(err)
 			}
 			compareSegment(t, v, f, text)
+		}
+		for n := range rapid.IntRange(5, 40).Draw(t, "things") {
+			if somethingHappens(t, s, app, c, n); rapid.IntRange(0, 7).Draw(t, "meanwhile") == 0 {
+				compare()
+			}
+		}
+		if rapid.Bool().Draw(t, "seal") {
+			if _, _, err := s.SealDays(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range 6 {
+			compare()
 		}
 		if r, err := s.Check(nil); err != nil || r.Found > 0 {
 			t.Fatalf("check: %v %v", err, r.Problems)
@@ -413,6 +419,7 @@ func peopleOfSegments(t *rapid.T, c *clock) (*Store, *spoor.App) {
 	s.selections.age = 0
 	s.selections.many = rapid.SampledFrom([]uint64{0, 1000}).Draw(t, "many")
 	s.selections.few = rapid.SampledFrom([]uint64{0, 200}).Draw(t, "few")
+	s.selections.seek = rapid.SampledFrom([]uint64{0, 1, 100}).Draw(t, "seek") // without columns, with them at times, at once
 	app, err := s.CreateApp(&spoor.App{Name: "shop", Settings: spoor.DefaultSettings("Europe/Warsaw")})
 	if err != nil {
 		t.Fatal(err)

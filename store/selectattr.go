@@ -29,11 +29,24 @@ type attributeTest struct {
 	isWhole bool
 	isMS    bool
 	isDay   bool
+	app     *spoor.App
+	attributeName
+}
 
+// attributeName is where a profile holds what a condition is about.
+type attributeName struct {
 	register uint64 // number of a standard name; 0: name
 	name     []byte
 	fact     protowire.Number // tag of a number of the state; 0: a register
-	app      *spoor.App
+}
+
+func newAttributeName(name string) attributeName {
+	return attributeName{register: registerIDs[name], name: []byte(name), fact: factTags[name]}
+}
+
+// counts reports whether the attribute is a count: none is 0.
+func (a *attributeName) counts() bool {
+	return a.fact == stateViews || a.fact == stateEvents || a.fact == stateVisits
 }
 
 var factTags = map[string]protowire.Number{
@@ -44,7 +57,7 @@ var factTags = map[string]protowire.Number{
 func newAttributeTest(app *spoor.App, f *spoor.Filter) *attributeTest {
 	t := &attributeTest{
 		compare: f.Compare, text: []byte(f.Value.Text), exists: f.Value.Text == "true", app: app,
-		register: registerIDs[f.Name], name: []byte(f.Name), fact: factTags[f.Name],
+		attributeName: newAttributeName(f.Name),
 	}
 	var err error
 	t.number, err = strconv.ParseFloat(strings.TrimSpace(f.Value.Text), 64)
@@ -169,19 +182,19 @@ func sameNumber(a, b string) bool {
 	return err == nil && wrong == nil && x == y
 }
 
-// find takes the values of the tests out of a profile's state, and decodes no
+// find takes the values of some names out of a profile's state, and decodes no
 // more of it than that takes: a scan of a million profiles is mostly this.
-func find(value []byte, tests []*attributeTest, into []registerValue) error {
+func find(value []byte, names []*attributeName, into []registerValue) error {
 	if len(value) < headerBytes || value[0] != valueVersion || value[1] != valuePlain {
 		return errValue
 	}
 	var standard uint64 // numbers of the wanted names
 	custom := false
-	for i, t := range tests {
+	for i, t := range names {
 		into[i] = registerValue{}
 		switch {
-		case t.fact == stateViews, t.fact == stateEvents, t.fact == stateVisits:
-			into[i] = registerValue{typ: spoor.TypeInt, here: true} // none is 0
+		case t.counts():
+			into[i] = registerValue{typ: spoor.TypeInt, here: true}
 		case t.fact != 0:
 		case t.register != 0:
 			standard |= 1 << t.register
@@ -196,11 +209,11 @@ func find(value []byte, tests []*attributeTest, into []registerValue) error {
 		}
 		switch at = f.to; {
 		case f.tag == stateStamp:
-			if (standard != 0 || custom) && !findRegisters(value[f.from:f.to], standard, custom, tests, into) {
+			if (standard != 0 || custom) && !findRegisters(value[f.from:f.to], standard, custom, names, into) {
 				return errValue
 			}
 		case f.tag <= stateVisits && f.num != 0:
-			for i, t := range tests {
+			for i, t := range names {
 				if t.fact != f.tag {
 					continue
 				}
@@ -268,7 +281,7 @@ func longVarintAt(b []byte, at int) (uint64, int) {
 
 // findRegisters looks through the registers of one stamp, and into those whose
 // name, their first field, is of interest.
-func findRegisters(b []byte, standard uint64, custom bool, tests []*attributeTest, into []registerValue) bool {
+func findRegisters(b []byte, standard uint64, custom bool, names []*attributeName, into []registerValue) bool {
 	const (
 		register = byte(nestRegister)<<3 | byte(protowire.BytesType)
 		standing = byte(registerID)<<3 | byte(protowire.VarintType)
@@ -312,7 +325,7 @@ func findRegisters(b []byte, standard uint64, custom bool, tests []*attributeTes
 		if v.typ == spoor.TypeNull {
 			continue
 		}
-		for i, t := range tests {
+		for i, t := range names {
 			switch {
 			case t.fact != 0:
 			case t.register != 0 && name.tag == registerID && t.register == name.num,
@@ -332,23 +345,33 @@ const (
 // readAttributes decides conditions on attributes for some profiles.
 func (s *selection) readAttributes(nodes []*node, people *roaring.Bitmap) error {
 	tests := make([]*attributeTest, len(nodes))
+	names := make([]*attributeName, len(nodes))
 	in := make([]*roaring.Bitmap, len(nodes))
 	for i, n := range nodes {
 		tests[i], in[i] = newAttributeTest(s.app, n.filter), roaring.New()
+		names[i] = &tests[i].attributeName
 	}
 	left := handout{it: people.ManyIterator()}
 	var mu sync.Mutex
 	err := parallel(func() error {
-		w := &attributeWalk{tests: tests, values: make([]registerValue, len(tests)), found: make([][]uint32, len(tests))}
+		w := newAttributeWalk(names)
+		found := make([][]uint32, len(tests))
 		buf := make([]uint32, portionNumbers)
-		return w.walk(s.db, s.app.ID, func() []uint32 {
+		next := func() []uint32 {
 			mu.Lock()
-			for i, numbers := range w.found {
+			for i, numbers := range found {
 				in[i].AddMany(numbers)
-				w.found[i] = numbers[:0]
+				found[i] = numbers[:0]
 			}
 			mu.Unlock()
 			return left.next(buf)
+		}
+		return w.walk(s.db, s.app.ID, next, func(n uint32) {
+			for i, t := range tests {
+				if t.holds(&w.values[i]) {
+					found[i] = append(found[i], n)
+				}
+			}
 		})
 	})
 	if err != nil {
@@ -362,12 +385,17 @@ func (s *selection) readAttributes(nodes []*node, people *roaring.Bitmap) error 
 
 // attributeWalk is one goroutine's way through profiles.
 type attributeWalk struct {
-	tests  []*attributeTest
-	values []registerValue
-	found  [][]uint32 // by test
+	names  []*attributeName
+	values []registerValue // of the profile where it stands
 }
 
-func (w *attributeWalk) walk(db pebble.Reader, app spoor.AppID, next func() []uint32) (err error) {
+func newAttributeWalk(names []*attributeName) *attributeWalk {
+	return &attributeWalk{names: names, values: make([]registerValue, len(names))}
+}
+
+// walk calls visit at those of the numbers from next, until there are none, that
+// have a profile.
+func (w *attributeWalk) walk(db pebble.Reader, app spoor.AppID, next func() []uint32, visit func(n uint32)) (err error) {
 	prefix := key1(nil, prefixProfile, app)
 	it, err := db.NewIter(&pebble.IterOptions{LowerBound: prefix, UpperBound: after(prefix)})
 	if err != nil {
@@ -399,14 +427,10 @@ func (w *attributeWalk) walk(db pebble.Reader, app spoor.AppID, next func() []ui
 			if err != nil {
 				return fmt.Errorf("cannot read the store: %w", err)
 			}
-			if err := find(value, w.tests, w.values); err != nil {
+			if err := find(value, w.names, w.values); err != nil {
 				return fmt.Errorf("cannot read profile %d of app %d: %w", n, app, err)
 			}
-			for i, t := range w.tests {
-				if t.holds(&w.values[i]) {
-					w.found[i] = append(w.found[i], n)
-				}
-			}
+			visit(n)
 		}
 	}
 }
