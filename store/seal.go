@@ -316,6 +316,18 @@ func foldRare(rows sealedRows, full uint64, goals []spoor.Goal) (folded int) {
 	return folded
 }
 
+// foldedInto is the texts of the rows of a day into which that of a text, or of
+// others that begin like it, may have been folded.
+func (c *account) foldedInto(dim spoor.Dimension, text string) []string {
+	into := []string{spoor.OtherText}
+	for _, g := range declaredGoals(c.goals) {
+		if g.Dimension == dim && g.Prefix && strings.HasPrefix(text, g.Text) {
+			into = append(into, g.Text+"*")
+		}
+	}
+	return into
+}
+
 // goalOf is the text of the goal that a row belongs to: its own, or else the
 // longest that it begins like; empty if there is none.
 func goalOf(goals []spoor.Goal, key rowKey) (text string) {

@@ -420,7 +420,9 @@ func peopleOfSegments(t *rapid.T, c *clock) (*Store, *spoor.App) {
 	s.selections.many = rapid.SampledFrom([]uint64{0, 1000}).Draw(t, "many")
 	s.selections.few = rapid.SampledFrom([]uint64{0, 200}).Draw(t, "few")
 	s.selections.seek = rapid.SampledFrom([]uint64{0, 1, 100}).Draw(t, "seek") // without columns, with them at times, at once
-	app, err := s.CreateApp(&spoor.App{Name: "shop", Settings: spoor.DefaultSettings("Europe/Warsaw")})
+	settings := spoor.DefaultSettings("Europe/Warsaw")
+	settings.Goals = rapid.SampledFrom([][]string{nil, {"pages=path:/p*", "signs=event:sig*"}}).Draw(t, "goals")
+	app, err := s.CreateApp(&spoor.App{Name: "shop", Settings: settings})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -229,10 +229,11 @@ func (s *selection) planDay(n *node, d *countedDay) (p plannedDay, err error) {
 	dim, text := hitDimensions[n.op], n.filter.Name
 	if begin, ok := strings.CutSuffix(text, "*"); ok {
 		prefix := append(countDayKey(nil, s.app.ID, d.day), byte(dim))
+		folded := d.account.foldedInto(dim, begin)
 		return p, scan(s.db, prefix, func(_, value []byte) error {
 			text, err := readCountText(value)
 			mine, cut := strings.HasPrefix(text, begin), len(text) >= rowTextMax-utf8.UTFMax && strings.HasPrefix(begin, text)
-			if err != nil || !mine && !cut && text != spoor.OtherText {
+			if err != nil || !mine && !cut && !slices.Contains(folded, text) {
 				return err
 			}
 			row, err := readCounts(value)
@@ -250,10 +251,15 @@ func (s *selection) planDay(n *node, d *countedDay) (p plannedDay, err error) {
 	if err := s.planRow(&p, n, d, row, len(text) < rowTextMax-utf8.UTFMax); err != nil || row.hits != 0 {
 		return p, err // all of a text's hits of a day are in one row
 	}
-	if row, err = readRow(s.db, s.app.ID, &s.salt, d.day, dim, spoor.OtherText); err != nil {
-		return p, err
+	for _, text := range d.account.foldedInto(dim, text) {
+		if row, err = readRow(s.db, s.app.ID, &s.salt, d.day, dim, text); err != nil {
+			return p, err
+		}
+		if err := s.planRow(&p, n, d, row, false); err != nil {
+			return p, err
+		}
 	}
-	return p, s.planRow(&p, n, d, row, false)
+	return p, nil
 }
 
 // planRow takes a roll-up row into a day's plan. Mine says that all its hits have
