@@ -43,7 +43,19 @@ func (s *Store) Funnel(app spoor.AppID, from, to spoor.Day, steps []spoor.Goal) 
 			f.follow(r.persons, waiting)
 			waiting = waiting[:0]
 		}
-		err = walkHits(r, days, r.persons.numbers(read), want, begin, func(d *oneDay, sum *funnelSum) error {
+		numbers := r.persons.numbers(read)
+		only := func(d *oneDay) (*roaring.Bitmap, error) {
+			var any sets
+			for _, c := range took {
+				who, err := d.touching(c)
+				if who == nil || err != nil {
+					return numbers, err
+				}
+				any = any.with(who)
+			}
+			return roaring.And(any.union(), numbers), nil
+		}
+		err = walkHits(r, days, only, want, begin, func(d *oneDay, sum *funnelSum) error {
 			if d != day {
 				settle()
 				day = d
@@ -100,15 +112,11 @@ func (r *reading) candidates(steps []condition, days []*oneDay) (sure, read *roa
 func (r *reading) took(c condition, days []*oneDay) (who, perhaps *roaring.Bitmap, err error) {
 	var sure, rare sets
 	for _, d := range days {
-		err := d.matching(c, true, func(row *counts) { sure = sure.with(row.who.add) })
+		who, folded, err := d.rowsOf(c)
 		if err != nil {
 			return nil, nil, err
 		}
-		other, err := d.whoOf(c.dim, spoor.OtherText)
-		if err != nil {
-			return nil, nil, err
-		}
-		rare = rare.with(other)
+		sure, rare = sure.with(who), rare.with(folded)
 	}
 	return r.persons.of(sure.union()), r.persons.of(rare.union()), nil
 }

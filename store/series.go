@@ -282,7 +282,11 @@ func (r *reading) cellsOfHits(m spoor.Metric, f conditions, byHour bool, days []
 	begin := func(d *oneDay) *hitSum {
 		return &hitSum{reading: r, filter: f, want: want, metric: m, visits: visits, byHour: byHour, day: d.day, hours: map[int]*cell{}}
 	}
-	err = walkHits(r, days, nil, want, begin, func(d *oneDay, sum *hitSum) error {
+	only := func(d *oneDay) (*roaring.Bitmap, error) { return d.touchingAll(f) }
+	if visits || m == spoor.MetricTimeOnPage { // what began a visit or view decides, maybe on another day
+		only = nil
+	}
+	err = walkHits(r, days, only, want, begin, func(d *oneDay, sum *hitSum) error {
 		for _, hour := range slices.Sorted(maps.Keys(sum.hours)) {
 			c := sum.hours[hour]
 			if m.OfPeople() {

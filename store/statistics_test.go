@@ -563,6 +563,12 @@ func TestStatisticsEqualScan(t *testing.T) {
 		}
 		defer func() { s.Close() }()
 		app := newApp(t, s, "shop", zone)
+		if rapid.Bool().Draw(rt, "with goals") {
+			app, err = s.UpdateApp(app.ID, func(a *spoor.App) error { a.Settings.Goals = []string{"pages=path:/p*"}; return nil })
+			if err != nil {
+				rt.Fatal(err)
+			}
+		}
 		from := app.Day(c.ms())
 		id := 0
 		for range rapid.IntRange(1, 12).Draw(rt, "requests") {
@@ -595,6 +601,7 @@ func TestStatisticsEqualScan(t *testing.T) {
 		}
 		compareSeries(rt, s, n, from, to, someFilters[:1])
 		compareSeries(rt, s, n, from, to, someFilters[4:5]) // by a scan
+		compareSeries(rt, s, n, from, to, someFilters[6:7]) // by a scan of the hits of some
 		compareTops(rt, s, n, from, to, someFilters[4:5])
 		compareCohorts(rt, s, n, from, to)
 

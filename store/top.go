@@ -393,7 +393,11 @@ func (r *reading) topOfHits(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 	begin := func(*oneDay) *topSum {
 		return &topSum{reading: r, by: q.By, filter: filter, want: want, texts: map[string]*topText{}}
 	}
-	err = walkHits(r, days, nil, want, begin, func(_ *oneDay, sum *topSum) error {
+	only := func(d *oneDay) (*roaring.Bitmap, error) { return d.touchingAll(filter) }
+	if q.By.Exit { // the view that a hit ended decides
+		only = nil
+	}
+	err = walkHits(r, days, only, want, begin, func(_ *oneDay, sum *topSum) error {
 		for text, t := range sum.texts {
 			into := all[text]
 			if into == nil && len(all) >= groupTextsMax {

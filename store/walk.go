@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 	"unsafe"
@@ -99,10 +100,11 @@ type stretch struct {
 	from, to spoor.Number // to is exclusive; 0: all
 }
 
-// walkHits shows the counted hits of some days, those of some profiles alone if
-// only is not nil, several stretches at once. begin makes what a stretch adds up
-// in; done gets them one by one, in order.
-func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want tagSet, begin func(d *oneDay) T, done func(d *oneDay, sum T) error) error {
+// walkHits shows the counted hits of some days, several stretches at once. Only,
+// if it is not nil, is asked once a day for the profiles whose hits are wanted;
+// nil is all. begin makes what a stretch adds up in; done gets them one by one,
+// in order.
+func walkHits[T scanned](r *reading, days []*oneDay, only func(*oneDay) (*roaring.Bitmap, error), want tagSet, begin func(d *oneDay) T, done func(d *oneDay, sum T) error) error {
 	leave, err := r.s.enterWalk()
 	if err != nil {
 		return err
@@ -119,6 +121,15 @@ func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want 
 	type result struct {
 		sum T
 		err error
+	}
+	some := map[*oneDay]func() (*roaring.Bitmap, error){}
+	for _, d := range days {
+		some[d] = sync.OnceValues(func() (*roaring.Bitmap, error) {
+			if only == nil {
+				return nil, nil
+			}
+			return only(d)
+		})
 	}
 	workers := min(runtime.GOMAXPROCS(0), len(all))
 	results := make([]chan result, len(all))
@@ -150,7 +161,10 @@ func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want 
 		running.Go(func() {
 			for i := range next {
 				sum := begin(all[i].day)
-				err := all[i].walk(hidden, only, tagsAlways|want, sum, stop)
+				only, err := some[all[i].day]()
+				if err == nil {
+					err = all[i].walk(hidden, only, tagsAlways|want, sum, stop)
+				}
 				results[i] <- result{sum, err}
 			}
 		})
@@ -171,6 +185,64 @@ func walkHits[T scanned](r *reading, days []*oneDay, only *roaring.Bitmap, want 
 		}
 	}
 	return nil
+}
+
+// rowsOf is the profiles that brought the rows which a condition asks for, and
+// those of rows into which such texts may be folded: all hits of one text stand
+// in one row. Neither set must be changed.
+func (d *oneDay) rowsOf(c condition) (sure, folded *roaring.Bitmap, err error) {
+	var who, rare sets
+	hits := int64(0)
+	err = d.matching(c, true, func(row *counts) {
+		hits += row.hits
+		who = who.with(row.who.add)
+	})
+	if err != nil || hits != 0 && !c.prefix {
+		return who.union(), nobody, err
+	}
+	for _, text := range d.account.foldedInto(c.dim, c.row()) {
+		more, err := d.whoOf(c.dim, text)
+		if err != nil {
+			return nil, nil, err
+		}
+		rare = rare.with(more)
+	}
+	return who.union(), rare.union(), nil
+}
+
+// touching is the profiles that may have a hit on the day which fulfils a
+// condition; nil means that the rows do not tell.
+func (d *oneDay) touching(c condition) (*roaring.Bitmap, error) {
+	a := &d.account
+	if c.not || a.bare || !a.tallied || c.dim == spoor.DimProperty && !slices.Contains(a.declared(), c.name) {
+		return nil, nil
+	}
+	sure, folded, err := d.rowsOf(c)
+	if err != nil {
+		return nil, err
+	}
+	return roaring.Or(sure, folded), nil
+}
+
+// touchingAll is the profiles that may have a hit on the day which fulfils all
+// conditions. Hits of nobody have profile 0.
+func (d *oneDay) touchingAll(f conditions) (all *roaring.Bitmap, err error) {
+	for _, c := range f {
+		who, err := d.touching(c)
+		switch {
+		case err != nil:
+			return nil, err
+		case who == nil:
+		case all == nil:
+			all = who
+		default:
+			all.And(who)
+		}
+	}
+	if all != nil {
+		all.Add(0)
+	}
+	return all, nil
 }
 
 // A walk keeps all processors busy, so few run at once, and others wait a while.

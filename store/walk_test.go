@@ -115,7 +115,7 @@ func TestWalkOfSome(t *testing.T) {
 				return err
 			}
 			var met []uint32
-			err = walkHits(r, days, only, 0, func(*oneDay) *metSum { return new(metSum) }, func(_ *oneDay, sum *metSum) error {
+			err = walkHits(r, days, func(*oneDay) (*roaring.Bitmap, error) { return only, nil }, 0, func(*oneDay) *metSum { return new(metSum) }, func(_ *oneDay, sum *metSum) error {
 				met = append(met, sum.profiles...)
 				return nil
 			})
