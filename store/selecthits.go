@@ -15,7 +15,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/spoorhq/spoor"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // countedDay is a day of the app with what is known of it.
@@ -438,46 +437,63 @@ func (c *hitCounter) day(db pebble.Reader, app spoor.AppID, day spoor.Day, numbe
 }
 
 // fits reports whether a stored hit is one that the condition asks for. It
-// decodes no more of it than that takes.
+// decodes no more of it than that takes: most hits are of another kind or text.
 func (n *node) fits(value []byte) (bool, error) {
-	var kind spoor.Kind
-	var name, url, properties []byte
-	counted := true
-	err := fields(value, func(tag protowire.Number, num uint64, b []byte) error {
-		switch tag {
-		case hitKind:
-			kind = spoor.Kind(num)
-		case hitName:
-			name = b
-		case hitURL:
-			url = b
-		case hitProperties:
-			properties = b
-		case hitBot:
-			counted = counted && num == 0
-		case hitMarks:
-			counted = counted && spoor.Marks(num)&spoor.MarkUncounted == 0
-		}
-		return nil
-	})
-	if err != nil || !counted {
-		return false, err
+	if len(value) < headerBytes || value[0] != valueVersion || value[1] != valuePlain {
+		return false, errValue
 	}
-	fits := false
+	var properties []byte
+	right, named := false, n.op == spoor.FilterActive
+	for at := headerBytes; at < len(value); {
+		f, ok := fieldAt(value, at)
+		if at = f.to; !ok {
+			return false, errValue
+		}
+		switch f.tag {
+		case hitKind:
+			if right = n.ofKind(spoor.Kind(f.num)); !right {
+				return false, nil
+			}
+		case hitName:
+			if n.op == spoor.FilterEvent || n.op == spoor.FilterScreen {
+				if named = n.named(string(value[f.from:f.to])); !named {
+					return false, nil
+				}
+			}
+		case hitURL:
+			if n.op == spoor.FilterPath {
+				path, _ := pathAndHost(string(value[f.from:f.to]))
+				if named = n.named(path); !named {
+					return false, nil
+				}
+			}
+		case hitProperties:
+			properties = value[f.from:f.to]
+		case hitBot:
+			if f.num != 0 {
+				return false, nil
+			}
+		case hitMarks:
+			if spoor.Marks(f.num)&spoor.MarkUncounted != 0 {
+				return false, nil
+			}
+		}
+	}
+	return right && named && (n.filter.Property == "" || hasProperty(properties, n.filter)), nil
+}
+
+func (n *node) ofKind(kind spoor.Kind) bool {
 	switch n.op {
 	case spoor.FilterActive:
-		fits = kind.Counts().Active
+		return kind.Counts().Active
 	case spoor.FilterEvent:
-		fits = kind.Counts().Event && n.named(string(name))
+		return kind.Counts().Event
 	case spoor.FilterScreen:
-		fits = kind == spoor.KindScreen && n.named(string(name))
+		return kind == spoor.KindScreen
 	case spoor.FilterPath:
-		if kind == spoor.KindPage {
-			path, _ := pathAndHost(string(url))
-			fits = n.named(path)
-		}
+		return kind == spoor.KindPage
 	}
-	return fits && (n.filter.Property == "" || hasProperty(properties, n.filter)), nil
+	return false
 }
 
 // named compares a text of a hit with that of the condition.
