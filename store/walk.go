@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"math"
 	"runtime"
 	"slices"
 	"sync"
@@ -28,7 +29,7 @@ func readSparse(key, value []byte, want tagSet, h *spoor.Hit) error {
 	*h = spoor.Hit{App: at.app, Day: at.day, Profile: at.profile, Time: at.time}
 	for b := value[headerBytes:]; len(b) > 0; {
 		head, n := protowire.ConsumeVarint(b)
-		if n < 0 {
+		if n < 0 || head>>3 == 0 || head>>3 > math.MaxInt32 {
 			return errValue
 		}
 		b = b[n:]

@@ -8,6 +8,7 @@ import (
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
 	"pgregory.net/rapid"
 )
 
@@ -78,6 +79,7 @@ func FuzzReadSparse(f *testing.F) {
 	key := hitKey(nil, 1, 2, 3, 5, hash{})
 	f.Add(appendHit(nil, &h))
 	f.Add(appendHit(nil, &h)[:9])
+	f.Add(protowire.AppendVarint(appendHeader(nil), 1<<34)) // a tag that is none
 	f.Fuzz(func(t *testing.T, value []byte) {
 		var some spoor.Hit
 		err := readSparse(key, value, ^tagSet(0), &some)
