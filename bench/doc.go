@@ -12,7 +12,7 @@
 //	go run ./bench -large             statistics of a store of 50 million hits
 //	go run ./bench -rollups           what roll-ups cost, with and without them in turn
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
-//	go test ./bench -run '^$' -bench Stage -benchmem -count 10    for benchstat
+//	go test ./bench ./store -run '^$' -bench Stage -benchmem -count 10    for benchstat
 //
 // It prints the targets, and the machine, rates, latencies, CPU, memory and disk as
 // Markdown. model.go describes the traffic, scenario.go what is measured, target.go

@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"syscall"
 	"time"
 
@@ -68,7 +69,25 @@ func (b *bench) largeAndReport() (err error) {
 	if b.cpuProfile != "" {
 		return l.profile(b.cpuProfile)
 	}
-	return l.ask(os.Stdout)
+	if err := l.ask(os.Stdout); err != nil || b.only != "" {
+		return err
+	}
+	if err := l.close(); err != nil {
+		return err
+	}
+	fmt.Fprintln(os.Stderr, "measuring what its size costs those who send …")
+	a, err := l.age(b)
+	if err != nil {
+		return fmt.Errorf("cannot measure how a large store takes hits: %w", err)
+	}
+	a.report(os.Stdout)
+	f := figures{}
+	a.add(f)
+	printTargets(os.Stdout, slices.DeleteFunc(judge(f), func(r judged) bool { return r.Value == nil }))
+	if b.json != "" {
+		return b.writeJSON(b.json, m, f)
+	}
+	return nil
 }
 
 func (l *large) today() time.Time {

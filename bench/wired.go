@@ -136,9 +136,14 @@ func wire(st *store.Store, next spoor.Sink) (*ingest.Server, error) {
 	now := time.Now().UnixMilli()
 	settings := spoor.DefaultSettings("UTC")
 	settings.EventsPerMinute, settings.TrustSender = 0, true
-	if _, err := st.CreateApp(&spoor.App{
-		Name: demoKey, Created: now, Settings: settings, Keys: []spoor.WriteKey{{Key: demoKey, Created: now}},
-	}); err != nil {
+	keys := []spoor.WriteKey{{Key: demoKey, Created: now}}
+	var err error
+	if was := st.AppByName(demoKey); was != nil { // a store that is measured again, or a large one
+		_, err = st.UpdateApp(was.ID, func(a *spoor.App) error { a.Settings, a.Keys = settings, keys; return nil })
+	} else {
+		_, err = st.CreateApp(&spoor.App{Name: demoKey, Created: now, Settings: settings, Keys: keys})
+	}
+	if err != nil {
 		return nil, err
 	}
 	return stages(st, next)
