@@ -15,7 +15,7 @@
 //	go test ./bench ./store -run '^$' -bench Stage -benchmem -count 10    for benchstat
 //
 // It prints the targets, and the machine, rates, latencies, CPU, memory and disk as
-// Markdown. model.go describes the traffic, scenario.go what is measured, target.go
+// Markdown. model.go describes the traffic, scenarios what is measured, target.go
 // what is wanted; README.md says how to read it, and keeps the last full run.
 //
 // # How to read it

@@ -46,7 +46,7 @@ func (c *course) half() error {
 	h := new(half)
 	c.row.half = h
 	each := c.duration() / 2 // of a phase
-	l := load{address: c.server.collector, door: c.door, mix: c.mix, batch: c.batch, connections: min(halfConnections, len(c.streams)), duration: each}
+	l := load{address: c.server.collector, door: c.Door, mix: c.Visitors, batch: c.Batch, connections: min(halfConnections, len(c.streams)), duration: each}
 	memory := sample(c.server.process)
 	before := c.server.cpu()
 	got, err := l.run(c.traffic, c.streams, c.book)

@@ -56,12 +56,13 @@ func main() {
 func readFlags() options {
 	var o options
 	var names []string
-	for _, s := range slices.Concat(scenarios, longScenarios) {
+	list, _ := scenarios() // what is wrong with them is told when they are to run
+	for _, s := range list {
 		names = append(names, s.name)
 	}
 	flag.IntVar(&o.seconds, "seconds", secondsDefault, "how long each kind of traffic is sent; fewer than the default shorten also what has a length of its own")
 	flag.IntVar(&o.connections, "connections", 512, "connections, each with one request at a time")
-	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", ")+"; with -large: questions whose titles match this regular expression")
+	flag.StringVar(&o.only, "only", "", "only these, by comma: "+strings.Join(names, ", ")+", or files like those in bench/scenarios; with -large: questions whose titles match this regular expression")
 	flag.BoolVar(&o.long, "long", false, "everything: also the SDK, batches for ten minutes, five minutes to see whether memory grows, and the store's own check")
 	flag.StringVar(&o.json, "json", "", "write the report to this `file` too, as JSON")
 	flag.StringVar(&o.against, "against", "", "send the same traffic in turn to this `URL`, http://HOST:PORT/PATH; a user in it takes the place of the write key; without -only: "+againstDefault)
@@ -96,30 +97,6 @@ func (o options) validate() error {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
 	}
 	return errors.Join(errs...)
-}
-
-// chosen are the scenarios to run.
-func (o options) chosen() ([]scenario, error) {
-	all := slices.Concat(scenarios, longScenarios)
-	only := o.only
-	switch {
-	case o.only != "":
-	case o.against != "":
-		only = againstDefault
-	case o.long:
-		return all, nil
-	default:
-		return slices.DeleteFunc(slices.Clone(scenarios), func(s scenario) bool { return s.extra }), nil
-	}
-	var some []scenario
-	for _, name := range strings.Split(only, ",") {
-		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
-		if i < 0 {
-			return nil, fmt.Errorf("there is no traffic %q; see -help", name)
-		}
-		some = append(some, all[i])
-	}
-	return some, nil
 }
 
 func measure(o options) (err error) {
@@ -186,7 +163,7 @@ func (b *bench) startPeers(list []scenario) (err error) {
 	if b.front, err = b.startPeer("the front without a store", commandFront, filepath.Join(b.work, "front")); err != nil {
 		return err
 	}
-	if slices.ContainsFunc(list, func(s scenario) bool { return s.ofNginx }) {
+	if slices.ContainsFunc(list, func(s scenario) bool { return s.beside("nginx") }) {
 		b.nginx, err = startNginx(filepath.Join(b.work, "nginx"))
 		if errors.Is(err, errNoNginx) {
 			fmt.Printf("Pixels are not compared: %s.\n", err)
@@ -211,15 +188,15 @@ func (b *bench) runAll(m machine, list []scenario) error {
 	var errs []error // one kind of traffic that cannot be measured does not take the others away
 	for _, s := range list {
 		begins := time.Now()
-		fmt.Fprintf(os.Stderr, "measuring %s … ", s.title)
+		fmt.Fprintf(os.Stderr, "measuring %s … ", s.Title)
 		row, err := b.run(s)
 		fmt.Fprintln(os.Stderr, time.Since(begins).Round(time.Second))
 		switch {
 		case err != nil:
-			errs = append(errs, fmt.Errorf("cannot measure %s: %w", s.title, err))
+			errs = append(errs, fmt.Errorf("cannot measure %s: %w", s.Title, err))
 			continue
 		case !row.audit.clean():
-			errs = append(errs, fmt.Errorf("the ledger of %s does not add up: see above", s.title))
+			errs = append(errs, fmt.Errorf("the ledger of %s does not add up: see above", s.Title))
 		}
 		rows = append(rows, row)
 	}
@@ -254,8 +231,8 @@ func (b *bench) profile() error {
 			return err
 		}
 		s := list[0]
-		if l.door, l.mix, l.batch = s.door, s.mix, s.batch; s.connections > 0 {
-			l.connections = min(s.connections, b.connections)
+		if l.door, l.mix, l.batch = s.Door, s.Visitors, s.Batch; s.Connections > 0 {
+			l.connections = min(s.Connections, b.connections)
 		}
 	}
 	server, err := startProcess(nil, b.self, commandWired, b.work, b.cpuProfile, b.memProfile)

@@ -13,14 +13,14 @@ func report(w io.Writer, rows []*outcomeRow, f figures) {
 	printTargets(w, judge(f))
 	fmt.Fprint(w, "\n| traffic | events/s | p50 | p99 | bare requests/s | ÷ bare | without a store ÷ bare | ÷ other | server CPU µs an event | client CPU µs a request to bare | refused |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s | %d |\n", r.title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s | %d |\n", r.Title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
 			orDash("%s", r.bareRate, thousands(int64(r.bareRate))), orDash("%.2f", r.ratio, r.ratio), orDash("%.2f", r.front, r.front), r.others(),
 			float64(r.cpu.Microseconds())/float64(max(r.events, 1)), orDash("%.1f", r.client, r.client), r.refused)
 	}
 	fmt.Fprint(w, "\n| traffic | hits kept | RSS idle | RSS peak | RSS after | bytes of tables a hit | bytes on disk a hit | store's own figure a hit |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		kept := max(r.audit.found, 1)
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %d | %d | %d |\n", r.title, thousands(r.audit.found), mebi(r.rssIdle), mebi(r.rssPeak), mebi(r.rssAfter),
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %d | %d | %d |\n", r.Title, thousands(r.audit.found), mebi(r.rssIdle), mebi(r.rssPeak), mebi(r.rssAfter),
 			r.diskTables/kept, r.diskAll/kept, r.diskReported/kept)
 	}
 	for _, r := range rows {
@@ -28,12 +28,12 @@ func report(w io.Writer, rows []*outcomeRow, f figures) {
 			r.half.report(w)
 		}
 		if r.rssSlope != 0 {
-			fmt.Fprintf(w, "\nResident memory in the second half of %s: %+.2f MiB a minute.\n", r.title, r.rssSlope/(1<<20))
+			fmt.Fprintf(w, "\nResident memory in the second half of %s: %+.2f MiB a minute.\n", r.Title, r.rssSlope/(1<<20))
 		}
 	}
 	fmt.Fprint(w, "\nThe ledger: what senders were told against what the stopped store holds.\n\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "- %s: %s\n", r.title, r.audit)
+		fmt.Fprintf(w, "- %s: %s\n", r.Title, r.audit)
 		if r.errors > 0 || r.problem != "" {
 			fmt.Fprintf(w, "  - %d requests failed: %s\n", r.errors, r.problem)
 		}

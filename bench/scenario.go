@@ -6,30 +6,12 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"time"
 )
 
-// scenario is one kind of traffic against a server of its own.
-type scenario struct {
-	name, title string
-	apps        int
-	limit       string // events_per_minute of the one app; empty: the open demo app
-	door        door
-	mix         Mix
-	batch       int           // events per request
-	connections int           // 0: as the flag says
-	people      int           // whom the store knows before the clock starts; 0: population
-	times       int           // hits of each of them; 0 means 1
-	lasts       time.Duration // 0: as the flag says
-	sideBySide  bool          // in turn with the bare server
-	extra       bool          // not in the table of targets: only when asked for
-	ofHits      bool          // in turn with native hits as well
-	ofNginx     bool          // in turn with nginx as well
-	ofOne       bool          // in turn with one app of the same server as well
-
-	measure func(*course) error // nil: (*course).rounds
-}
-
+// Lengths and numbers that scenarios have unless they say otherwise, and those of
+// all of them.
 const (
 	population       = 200_000
 	batchEvents      = 100
@@ -38,31 +20,8 @@ const (
 	settleIdle       = 2 * time.Second
 	restMost         = 15 * time.Second
 	settleAfter      = 3 * time.Second
-	sizeHits         = 400_000
-	limitNoBite      = "100000000" // events a minute of an app: counted, never reached
-	readsPeople      = 1_000_000
+	growthLasts      = 5 * time.Minute // from then on it is told whether memory grows
 )
-
-var scenarios = []scenario{
-	{name: "new", title: "JSON hits, all visitors new", apps: 1, door: doorHit, mix: MixNew, batch: 1, sideBySide: true},
-	{name: "returning", title: "JSON hits, all visitors known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, sideBySide: true},
-	{name: "model", title: "JSON hits, the model's mix", apps: 1, door: doorHit, batch: 1, sideBySide: true},
-	{name: "apps", title: "JSON hits, 1,000 apps with limits", apps: 1000, door: doorHit, batch: 1, ofOne: true, people: population / 2},
-	{name: "pixel", title: "pixels", apps: 1, door: doorPixel, batch: 1, sideBySide: true, ofNginx: true, people: population / 2},
-	{name: "ping", title: "SDK pings", apps: 1, door: doorPing, batch: 1, sideBySide: true, ofHits: true, extra: true},
-	{name: "sdk", title: "SDK events", apps: 1, door: doorSDK, batch: 1, sideBySide: true, ofHits: true, extra: true},
-	{name: "batch", title: "Segment batches of 100", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, lasts: time.Minute},
-	{name: "limited", title: "Segment batches of 75, one app with a limit", apps: 1, limit: limitNoBite, door: doorBatch, batch: 75, connections: batchConnections},
-	{name: "size10", title: "ten hits a visitor", apps: 1, door: doorArray, people: sizeHits / 10, times: 10, measure: nothing},
-	{name: "size1", title: "one hit a visitor", apps: 1, door: doorArray, people: sizeHits, measure: nothing},
-	{name: "half", title: "JSON hits at half capacity, a million people known", apps: 1, door: doorHit, mix: MixReturning, batch: 1, people: readsPeople, measure: (*course).half},
-}
-
-// What -long adds.
-var longScenarios = []scenario{
-	{name: "batch10", title: "Segment batches of 100, ten minutes", apps: 1, door: doorBatch, batch: batchEvents, connections: batchConnections, lasts: 10 * time.Minute},
-	{name: "growth", title: "JSON hits, the model's mix, 5 minutes", apps: 1, door: doorHit, batch: 1, lasts: 5 * time.Minute},
-}
 
 // outcomeRow is what a scenario came to.
 type outcomeRow struct {
@@ -122,7 +81,7 @@ func (b *bench) run(s scenario) (row *outcomeRow, err error) {
 		return nil, err
 	}
 	c.server.rest(restMost)
-	measure := s.measure
+	measure := measures[s.Measure]
 	if measure == nil {
 		measure = (*course).rounds
 	}
@@ -153,17 +112,17 @@ func (b *bench) run(s scenario) (row *outcomeRow, err error) {
 
 // start starts the server with the apps of the scenario.
 func (c *course) start(data string) (err error) {
-	demo := c.apps
-	if c.limit != "" {
+	demo := c.Apps
+	if c.Limit > 0 {
 		demo = 0
 	}
 	if c.server, err = startSpoor(c.binary, data, demo, max(c.bench.connections, halfConnections)+idleConnections); err != nil {
 		return err
 	}
 	switch {
-	case c.limit != "":
-		err = c.server.createApp("limited", map[string]string{"events_per_minute": c.limit})
-	case c.ofOne:
+	case c.Limit > 0:
+		err = c.server.createApp("limited", map[string]string{"events_per_minute": strconv.Itoa(c.Limit)})
+	case c.beside("one"):
 		err = c.server.createApp("one-shop", map[string]string{"events_per_minute": "none"})
 	}
 	if err != nil {
@@ -174,32 +133,29 @@ func (c *course) start(data string) (err error) {
 
 func (c *course) makeStreams() {
 	salt := rand.Uint64()
-	doors := []door{c.door, c.introduceDoor()}
-	n, people := c.bench.connections, c.people
-	if people == 0 {
-		people = population
-	}
-	if c.name == "half" {
+	doors := []door{c.Door, c.introduceDoor()}
+	n, people := c.bench.connections, c.People
+	if c.Measure == "half" {
 		n = max(n, halfConnections)
 	}
-	if c.ofHits {
+	if c.beside("hits") {
 		doors = append(doors, doorHit)
 	}
 	c.traffic = newTraffic(salt, c.server.keys, doors...)
 	all := n
-	if c.ofOne {
+	if c.beside("one") {
 		all = 2 * n
 	}
 	for i := range all {
-		s := newStream(i, salt, c.apps, max(people/all, 1))
+		s := newStream(i, salt, c.Apps, max(people/all, 1))
 		if i >= n {
 			s = newStream(i, salt, 1, max(people/all, 1))
-			s.from = c.apps
+			s.from = c.Apps
 			c.one = append(c.one, s)
 		} else {
 			c.streams = append(c.streams, s)
 		}
-		s.times = c.times
+		s.times = c.Times
 	}
 	c.book = newLedger(salt, all)
 }
@@ -208,9 +164,9 @@ func (c *course) makeStreams() {
 // is of one app.
 func (s scenario) introduceDoor() door {
 	switch {
-	case s.apps > 1:
+	case s.Apps > 1:
 		return doorHit
-	case s.name == "half":
+	case s.Measure == "half":
 		return doorPerson
 	}
 	return doorArray
@@ -233,16 +189,13 @@ func (c *course) introduce() error {
 		if err != nil {
 			return fmt.Errorf("cannot make the visitors known: %w", err)
 		}
-		if c.measure != nil {
+		if c.Measure == "size" {
 			c.row.rate, c.row.events = got.perSecond(), got.events
 			c.row.p50, c.row.p99 = got.percentile(50), got.percentile(99)
 		}
 	}
 	return nil
 }
-
-// nothing is measured by scenarios that look at what stays on disk.
-func nothing(*course) error { return nil }
 
 // turns are the figures of the rounds, one of each round.
 type turns struct {
@@ -254,19 +207,19 @@ type turns struct {
 // rounds measures, in turn with the servers that the scenario is compared with.
 func (c *course) rounds() error {
 	l := load{
-		address: c.server.collector, door: c.door, mix: c.mix, batch: c.batch, connections: c.bench.connections,
+		address: c.server.collector, door: c.Door, mix: c.Visitors, batch: c.Batch, connections: c.bench.connections,
 		duration: c.duration(),
 	}
-	if c.scenario.connections > 0 {
-		l.connections = min(c.scenario.connections, c.bench.connections)
+	if c.scenario.Connections > 0 {
+		l.connections = min(c.scenario.Connections, c.bench.connections)
 	}
 	n := 1
-	if c.sideBySide || c.ofOne || c.other != nil {
+	if c.beside("bare") || c.beside("one") || c.other != nil {
 		n = roundsOfRun
 		l.duration /= roundsOfRun
 	}
 	var memory *sampler
-	if c.name == "growth" {
+	if time.Duration(c.Lasts) >= growthLasts {
 		memory = sample(c.server.process)
 	}
 	written := c.server.written()
@@ -295,7 +248,7 @@ func (c *course) round(l load, t *turns) error {
 		peer *peer
 		got  *beside
 		when bool
-	}{{c.bare, &bare, c.sideBySide}, {c.front, &front, c.sideBySide && c.apps == 1}, {c.nginx, &nginx, c.ofNginx}, {c.other, &other, true}} {
+	}{{c.bare, &bare, c.beside("bare")}, {c.front, &front, c.beside("bare") && c.Apps == 1}, {c.nginx, &nginx, c.beside("nginx")}, {c.other, &other, true}} {
 		if turn.peer == nil || !turn.when {
 			continue
 		}
@@ -313,12 +266,12 @@ func (c *course) round(l load, t *turns) error {
 		return got.perSecond(), nil
 	}
 	var hits, one float64
-	if c.ofHits {
+	if c.beside("hits") {
 		if hits, err = same(func(n *load) { n.door = doorHit }, c.streams); err != nil {
 			return err
 		}
 	}
-	if c.ofOne {
+	if c.beside("one") {
 		if one, err = same(func(*load) {}, c.one); err != nil {
 			return err
 		}
@@ -389,8 +342,8 @@ func (c *course) aside(other *peer, l load) (beside, error) {
 // duration is how long a scenario sends; all rounds together.
 func (c *course) duration() time.Duration {
 	flagged := time.Duration(c.seconds) * time.Second
-	if c.lasts > 0 && c.seconds >= secondsDefault { // fewer: somebody tries the mechanism
-		return c.lasts
+	if c.Lasts > 0 && c.seconds >= secondsDefault { // fewer: somebody tries the mechanism
+		return time.Duration(c.Lasts)
 	}
 	return flagged
 }
