@@ -34,7 +34,8 @@ type columnText struct {
 }
 
 const (
-	columnBytesMax = 64 << 20 // of all columns of all apps
+	columnsShare   = 10       // hundredths of the memory, for the columns of all apps
+	columnBytesMax = 64 << 20 // of them where nobody says how much memory there is
 	columnDictMax  = 1 << 16  // texts of a column, with the none
 	columnTextsMax = 4 << 20  // bytes of them
 	dictEntryBytes = 160      // of a text in dict and index, about

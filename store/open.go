@@ -140,7 +140,7 @@ func Open(o Options) (*Store, error) {
 		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
 	s.space = newSpaceGuard(o)
 	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}
-	s.selections.columnMax = min(columnBytesMax, o.MemoryBytes/6)
+	s.selections.columnMax = int64(o.share(columnsShare))
 	if o.ReadOnly {
 		s.queue.close(spoor.ErrReadOnly)
 		close(s.done)
