@@ -32,13 +32,17 @@ func active(kind int) peopleOf {
 
 var visited = active(activityVisitor)
 
+// broughtText is who brought the row of a text, on any day.
+func broughtText(dim spoor.Dimension, text string) peopleOf {
+	return peopleOf{uint16(broughtRow) + uint16(dim), text, func(d *oneDay) (*roaring.Bitmap, error) { return d.whoOf(dim, text) }}
+}
+
 // brought is who brought a row that a condition asks for, on any day.
 func brought(c condition) peopleOf {
-	kind := broughtRow
-	if c.prefix {
-		kind = broughtBeginning
+	if !c.prefix {
+		return broughtText(c.dim, c.row())
 	}
-	return peopleOf{uint16(kind) + uint16(c.dim), c.row(), func(d *oneDay) (*roaring.Bitmap, error) { return d.brought(c) }}
+	return peopleOf{uint16(broughtBeginning) + uint16(c.dim), c.row(), func(d *oneDay) (*roaring.Bitmap, error) { return d.brought(c) }}
 }
 
 // visitedWith is who brought such a row on a day of a visit.

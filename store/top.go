@@ -159,7 +159,7 @@ func (r *reading) topOfRows(q *spoor.TopQuery, days []*oneDay) (out spoor.Top, e
 	visitors := func(c candidate) (int64, error) {
 		var all sets
 		for i, part := range partsOf(days) {
-			who, err := r.peopleOfPart(part, brought(condition{dim: q.By.Dimension, text: c.text}))
+			who, err := r.peopleOfPart(part, broughtText(q.By.Dimension, c.text))
 			if err != nil {
 				return 0, err
 			}

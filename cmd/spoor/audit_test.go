@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"io"
@@ -33,7 +34,7 @@ func TestAuditOfAKilledServer(t *testing.T) {
 	s.stop()
 	checkStore(t, data)
 
-	merger := &pebble.Merger{Name: "spoor.1", Merge: func(_, value []byte) (pebble.ValueMerger, error) { return only(value), nil }}
+	merger := &pebble.Merger{Name: "spoor.1", Merge: func(_, value []byte) (pebble.ValueMerger, error) { return only(bytes.Clone(value)), nil }}
 	db, err := pebble.Open(filepath.Join(data, "db"), &pebble.Options{FormatMajorVersion: pebble.FormatNewest, Merger: merger, DisableAutomaticCompactions: true})
 	if err != nil {
 		t.Fatal(err)

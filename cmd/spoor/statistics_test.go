@@ -8,6 +8,7 @@ import (
 	"net/http"
 	"os"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -50,7 +51,10 @@ func workedByHand(t *testing.T, declared []string) {
 		t.Fatal(err)
 	}
 	clock := time.Date(2026, 11, 20, 0, 0, 0, 0, zone)
-	now := func() time.Time { return clock }
+	var shown atomic.Int64 // the store reads the clock in goroutines of its own
+	set := func() { shown.Store(clock.UnixMilli()) }
+	now := func() time.Time { return time.UnixMilli(shown.Load()) }
+	set()
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	st, err := store.Open(store.Options{Dir: "data", FS: vfs.NewMem(), Now: now, Log: log, MemTableBytes: 1 << 20, CacheBytes: 8 << 20})
 	if err != nil {
@@ -67,6 +71,7 @@ func workedByHand(t *testing.T, declared []string) {
 		if clock, err = time.ParseInLocation("2006-01-02 15:04", row[0], zone); err != nil {
 			t.Fatal(err)
 		}
+		set()
 		if row[3] == "restrict" {
 			n, err := st.Find(app.ID, spoor.LookupKey, row[1])
 			if err == nil {
@@ -96,6 +101,7 @@ func workedByHand(t *testing.T, declared []string) {
 		}
 	}
 	clock = time.Date(2026, 11, 22, 20, 0, 0, 0, zone)
+	set()
 
 	sweeper := retention.New(retention.Options{Store: st, Now: now, Log: log})
 	server, err := query.New(query.Options{Store: st, Apps: st, Retention: sweeper, Now: now, Log: log})
