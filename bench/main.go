@@ -225,12 +225,14 @@ func (b *bench) runAll(m machine, list []scenario) error {
 // profile runs the model's mix against a server that profiles itself.
 func (b *bench) profile() error {
 	l := load{door: doorHit, batch: 1, connections: b.connections, duration: time.Duration(b.seconds) * time.Second}
+	people := population
 	if b.only != "" {
 		list, err := b.chosen()
 		if err != nil {
 			return err
 		}
 		s := list[0]
+		people = s.People
 		if l.door, l.mix, l.batch = s.Door, s.Visitors, s.Batch; s.Connections > 0 {
 			l.connections = min(s.Connections, b.connections)
 		}
@@ -244,7 +246,7 @@ func (b *bench) profile() error {
 	t := newTraffic(salt, []string{demoKey}, l.door, doorArray)
 	streams := make([]*stream, b.connections)
 	for i := range streams {
-		streams[i] = newStream(i, salt, 1, population/b.connections)
+		streams[i] = newStream(i, salt, 1, max(people/b.connections, 1))
 	}
 	book := newLedger(salt, len(streams))
 	first := load{address: server.collector, door: doorArray, batch: batchEvents, connections: min(b.connections, batchConnections)}
