@@ -47,26 +47,32 @@ func (g *generations[K, V]) turn() bool {
 	return true
 }
 
-// texts gives one copy of equal texts to all that remember them. A hit's texts
-// are parts of its whole body, and who keeps one would keep that: profiles
-// remember the view that is open, and were three times as large by it.
-type texts map[string]string
+// rowNames numbers the rows of views, so that what is remembered of a profile has
+// no pointers: a collection of garbage need not look into it, and no text keeps
+// the body alive that it came with. A number is valid for one epoch.
+type rowNames struct {
+	epoch   uint32 // from 1
+	numbers map[rowKey]uint32
+	keys    []rowKey // by number
+}
 
-const textsMax = 1 << 14
+func newRowNames(epoch uint32) *rowNames {
+	return &rowNames{epoch: epoch, numbers: map[rowKey]uint32{}, keys: make([]rowKey, 1)}
+}
 
-func (t texts) share(key rowKey) rowKey {
+// number of a row; 0 for one without a text.
+func (r *rowNames) number(key rowKey) uint32 {
 	if key.text == "" {
-		return key
+		return 0
 	}
-	one, ok := t[key.text]
+	n, ok := r.numbers[key]
 	if !ok {
-		if len(t) >= textsMax {
-			clear(t)
-		}
-		one = strings.Clone(key.text)
-		t[one] = one
+		key.text = strings.Clone(key.text)
+		n = uint32(len(r.keys))
+		r.numbers[key] = n
+		r.keys = append(r.keys, key)
 	}
-	return rowKey{key.dim, one}
+	return n
 }
 
 // filter answers "is this keyed hash surely new?" from memory, in front of

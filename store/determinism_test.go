@@ -131,10 +131,10 @@ func contents(t *testing.T, s *Store) map[string][]byte {
 // Method: one store takes them one by one, the others differently.
 func TestStoresFedAlikeAreAlike(t *testing.T) {
 	for seed := range int64(12) {
-		make := func(entries int) (*Store, *spoor.App, Options) {
+		make := func(entries, names int) (*Store, *spoor.App, Options) {
 			c := newClock()
 			o := testOptions(t, vfs.NewMem(), c)
-			o.CacheEntries = entries
+			o.CacheEntries, o.rowNamesMax = entries, names
 			s, err := Open(o)
 			if err != nil {
 				t.Fatal(err)
@@ -142,16 +142,16 @@ func TestStoresFedAlikeAreAlike(t *testing.T) {
 			o.Rand = rand.New(rand.NewSource(99)) // no further app is made
 			return s, newApp(t, s, "shop", "Europe/Warsaw"), o
 		}
-		first, app, _ := make(1000)
+		first, app, _ := make(1000, 1000)
 		all := randomRequests(rand.New(rand.NewSource(seed)), app, newClock().now, 150)
 		feed(t, first, all, 1)
 		want := contents(t, first)
 		check(t, first)
 		for _, how := range []struct {
-			entries, together int
-			restart           bool
-		}{{1000, 150, false}, {1, 1, false}, {1, 7, false}, {3, 20, true}} {
-			s, _, o := make(how.entries)
+			entries, names, together int
+			restart                  bool
+		}{{1000, 1000, 150, false}, {1, 1, 1, false}, {1, 1000, 7, false}, {3, 3, 20, true}, {1000, 1, 3, false}} {
+			s, _, o := make(how.entries, how.names)
 			if how.restart {
 				feed(t, s, all[:60], how.together)
 				if err := s.Close(); err != nil {

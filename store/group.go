@@ -79,16 +79,16 @@ func (w *writer) recycle(p *pending) {
 }
 
 // profile is what the writer remembers of a profile between groups, so that
-// most hits need not read it.
+// most hits need not read it. It has no pointers: see rowNames.
 type profile struct {
 	user     hash // of its user_id; zero: unclaimed
 	email    bool
 	contacts bool // any of the five
 	rights   spoor.Rights
-	visit    visit          // the newest
-	former   []spoor.Number // profiles that were merged into it
-	keys     int            // cookies and devices that lead here
-	token    hash           // of a push token that it is known to have; zero: not looked
+	visit    visit // the newest
+	merged   bool  // others were merged into it
+	keys     int   // cookies and devices that lead here
+	token    hash  // of a push token that it is known to have; zero: not looked
 
 	around    around
 	described described

@@ -220,10 +220,8 @@ func factsOf(a *appState, s *state) *profile {
 	if id := s.text(spoor.AttrUserID); id != "" {
 		f.user = a.salt.ident(spoor.LookupUserID, id)
 	}
-	f.visit = visit{start: s.visitStart, last: s.visitLast, detailed: s.visitLast == 0}
-	for _, part := range s.former {
-		f.former = append(f.former, part.number)
-	}
+	f.visit = visit{start: s.visitStart, last: s.visitLast}
+	f.merged = len(s.former) > 0
 	f.keys = len(s.members(spoor.LookupKey))
 	f.lookAround(s)
 	return f
@@ -240,7 +238,7 @@ func (s *state) contacts() bool {
 func (g *group) create(a *appState, receivedMs int64, door spoor.Door) *pending {
 	g.touchApp(a)
 	a.next++
-	p := g.w.pending(a, a.next, &profile{plain: true, visit: visit{detailed: true}})
+	p := g.w.pending(a, a.next, &profile{plain: true})
 	p.add.created = receivedMs
 	p.add.updated = receivedMs
 	ref := profileRef{a.app.ID, p.n}
@@ -433,9 +431,7 @@ func (g *group) absorb(p, q *pending) error {
 	q.gone = true
 	g.w.profiles.drop(profileRef{a.app.ID, q.n})
 	delete(g.profiles, profileRef{a.app.ID, q.n})
-	for _, f := range gain.former {
-		p.facts.former = append(p.facts.former, f.number)
-	}
+	p.facts.merged = true
 	p.hits = append(p.hits, q.hits...)
 	p.facts.visit = visit{start: ours.visitStart, last: ours.visitLast} // to be recollected, under both numbers
 	p.facts.lookAround(ours)

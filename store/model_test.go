@@ -239,6 +239,7 @@ func TestAgainstModel(t *testing.T) {
 		o := testOptions(t, vfs.NewMem(), c)
 		o.CacheEntries = rapid.SampledFrom([]int{1, 4, 1000}).Draw(rt, "cache")
 		o.putOffFrom = rapid.SampledFrom([]int{1, 4, 32}).Draw(rt, "put off")
+		o.rowNamesMax = rapid.SampledFrom([]int{1, 1000}).Draw(rt, "names of views")
 		s, err := Open(o)
 		if err != nil {
 			rt.Fatal(err)

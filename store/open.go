@@ -33,6 +33,7 @@ type Options struct {
 	CacheEntries  int    // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
 	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
 	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
+	rowNamesMax   int    // names of views that are remembered before they are forgotten together; default 65,536
 	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
 	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
 	SkipRollUps   bool   // for benchmarks: hits add to no roll-up rows; Check says that rows are missing
@@ -71,6 +72,7 @@ func (o *Options) setDefaults() error {
 	set(&o.FilterBytes, int(o.share(4)))
 	set(&o.CacheEntries, int(o.MemoryBytes>>20)*500)
 	set(&o.putOffFrom, 32)
+	set(&o.rowNamesMax, 1<<16)
 	if o.MemTableBytes == 0 {
 		bytes := int64(o.share(8))
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
@@ -365,7 +367,7 @@ func (s *Store) start() error {
 		s: s, db: s.db, mark: stored, appsMade: appsMade, apps: map[spoor.AppID]*appState{},
 		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
 		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
-		receipts: map[receiptRef]*storedReceipt{}, texts: texts{},
+		receipts: map[receiptRef]*storedReceipt{}, rowNames: newRowNames(1),
 		known: newFilter(s.opts.FilterBytes), erased: newFilter(erasedFilterBytes), weeks: map[uint32]*filter{}, loads: loads,
 	}
 	if err := loadErased(s.db, w.erased); err != nil {

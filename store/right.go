@@ -110,7 +110,7 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	g.member(a, setObjected, p.n, r.Objected != 0)
 	if r.Uncounted(a.app.Day(at)) {
 		a.rewrites++
-		p.facts.visit.detailed = false
+		p.facts.visit.epoch = 0
 		for _, f := range s.parts(p.n) {
 			for _, day := range f.days {
 				if _, err := g.uncount(a, day, f.number, true); err != nil {

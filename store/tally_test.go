@@ -240,6 +240,7 @@ func TestVisitsByTheBook(t *testing.T) {
 		c := newClock()
 		o := testOptions(t, vfs.NewMem(), c)
 		o.CacheEntries = rapid.SampledFrom([]int{1, 1000}).Draw(rt, "cache")
+		o.rowNamesMax = rapid.SampledFrom([]int{1, 1000}).Draw(rt, "names of views")
 		s, err := Open(o)
 		if err != nil {
 			rt.Fatal(err)

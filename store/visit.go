@@ -13,16 +13,16 @@ const visitGap = 30 * 60 * 1000
 // back: so they can be added up while they happen.
 type visit struct {
 	start, last int64
-	detailed    bool  // what follows is known
-	first       int64 // the earliest hit, which may have come later than that at the start
-	engaged     bool  // there was a view or event at another instant than the start
-	uncounted   bool  // it has hits that are not counted: then none of it tells more
-	view        view  // the last that came in order
+	epoch       uint32 // of rowNames, in which what follows was written; of another: it is not known
+	first       int64  // the earliest hit, which may have come later than that at the start
+	engaged     bool   // there was a view or event at another instant than the start
+	uncounted   bool   // it has hits that are not counted: then none of it tells more
+	view        view   // the last that came in order
 }
 
 // view is a page or screen that is being looked at.
 type view struct {
-	row    rowKey // without a text: there was none
+	row    uint32 // of rowNames; 0: there was none
 	time   int64
 	day    spoor.Day
 	number spoor.Number // under which its hit stands
@@ -51,7 +51,7 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 	v := newest
 	switch {
 	case newest.last != 0 && newest.holds(h.Time):
-		if !newest.detailed {
+		if newest.epoch != g.w.rowNames.epoch {
 			err = g.recollect(p, newest, h.Day)
 		}
 	case h.Kind == spoor.KindLeave && h.Time >= newest.last:
@@ -59,7 +59,7 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 	case newest.last == 0 || h.Time >= newest.last:
 		h.Tally.New = newest.last == 0
 		h.First = true
-		*newest = visit{start: h.Time, first: h.Time, last: h.Time, detailed: true}
+		*newest = visit{start: h.Time, first: h.Time, last: h.Time, epoch: g.w.rowNames.epoch}
 	default:
 		start, found, err := g.olderVisit(p, h)
 		if err != nil || !found && h.Kind == spoor.KindLeave {
@@ -77,8 +77,8 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 		return before, err
 	}
 	h.Visit = v.start
-	row := g.w.texts.share(viewOf(h))
-	before = v.tally(p.n, h, row)
+	row := viewOf(h)
+	before = v.tally(p.n, h, row, g.w.rowNames)
 	if v == newest {
 		p.add.addVisit(v.start, v.last)
 	}
@@ -88,7 +88,7 @@ func (g *group) enter(p *pending, h *spoor.Hit) (before rowKey, err error) {
 
 // tally notes what a hit, whose view is row, adds to its visit, and gives the
 // view that it ended.
-func (v *visit) tally(n spoor.Number, h *spoor.Hit, row rowKey) (before rowKey) {
+func (v *visit) tally(n spoor.Number, h *spoor.Hit, row rowKey, names *rowNames) (before rowKey) {
 	length := v.last - v.first
 	v.first, v.last = min(v.first, h.Time), max(v.last, h.Time)
 	if v.uncounted = v.uncounted || h.Marks&spoor.MarkUncounted != 0; v.uncounted {
@@ -101,28 +101,29 @@ func (v *visit) tally(n spoor.Number, h *spoor.Hit, row rowKey) (before rowKey) 
 	if (k.View || k.Event) && !v.engaged && h.Time != v.start {
 		t.Engaged, v.engaged = true, true
 	}
-	there := v.view.row.text != "" && v.view.day == h.Day
+	there := v.view.row != 0 && v.view.day == h.Day
+	was := names.keys[v.view.row]
 	switch {
 	case k.View && row.text != "":
 		switch {
-		case there && h.Time <= v.view.time, v.view.row.text != "" && h.Day < v.view.day:
+		case there && h.Time <= v.view.time, v.view.row != 0 && h.Day < v.view.day:
 			t.Aside = true
 			return before
 		case there:
 			t.Since, t.Timed = h.Time-v.view.time, v.view.open
 		}
 		if there {
-			before = v.view.row
+			before = was
 		}
 		if t.Since > 0 && v.view.number != n {
-			t.From = toView(v.view.row)
+			t.From = toView(was)
 		}
-		v.view = view{row, h.Time, h.Day, n, true}
+		v.view = view{names.number(row), h.Time, h.Day, n, true}
 	case h.Kind == spoor.KindLeave && there && v.view.open && h.Time > v.view.time:
 		t.Since, t.Timed, v.view.open = h.Time-v.view.time, true, false
-		before = v.view.row
+		before = was
 		if v.view.number != n {
-			t.From = toView(v.view.row)
+			t.From = toView(was)
 		}
 	}
 	return before
@@ -132,7 +133,8 @@ func (v *visit) tally(n spoor.Number, h *spoor.Hit, row rowKey) (before rowKey) 
 // group, those under the person's former numbers too. What the writer remembers of it must
 // not differ from that.
 func (g *group) recollect(p *pending, v *visit, day spoor.Day) error {
-	v.detailed, v.first, v.engaged, v.uncounted, v.view = true, v.start, false, false, view{}
+	names := g.w.rowNames
+	v.epoch, v.first, v.engaged, v.uncounted, v.view = names.epoch, v.start, false, false, view{}
 	left := int64(-1) // time of the newest view that was left
 	note := func(h *visitHit) {
 		if h.visit != v.start {
@@ -148,13 +150,17 @@ func (g *group) recollect(p *pending, v *visit, day spoor.Day) error {
 			left = max(left, h.time-h.tally.Since)
 		}
 		newer := h.day > v.view.day || h.day == v.view.day && h.time > v.view.time
-		if h.row.text != "" && !h.tally.Aside && (v.view.row.text == "" || newer) {
-			v.view = view{row: h.row, time: h.time, day: h.day, number: h.number}
+		if h.row.text != "" && !h.tally.Aside && (v.view.row == 0 || newer) {
+			v.view = view{row: names.number(h.row), time: h.time, day: h.day, number: h.number}
 		}
 	}
 	app := p.app.app.ID
 	first := min(day-1, p.app.app.Day(v.start))
-	for _, n := range append([]spoor.Number{p.n}, p.facts.former...) {
+	numbers, err := g.numbersOf(p)
+	if err != nil {
+		return err
+	}
+	for _, n := range numbers {
 		for d := first; d <= day+1; d++ {
 			from, to := hitTimeKey(nil, app, d, n, v.start-visitGap), after(hitProfileKey(nil, app, d, n))
 			err := scanSpan(g.w.db, from, to, func(key, value []byte) error {
@@ -172,8 +178,24 @@ func (g *group) recollect(p *pending, v *visit, day spoor.Day) error {
 	for i := range p.hits {
 		note(&p.hits[i])
 	}
-	v.view.open = v.view.row.text != "" && left != v.view.time
+	v.view.open = v.view.row != 0 && left != v.view.time
 	return nil
+}
+
+// numbersOf is the number of a profile and those that were merged into it.
+func (g *group) numbersOf(p *pending) ([]spoor.Number, error) {
+	numbers := []spoor.Number{p.n}
+	if !p.facts.merged {
+		return numbers, nil
+	}
+	s, err := g.whole(p)
+	if err != nil {
+		return nil, err
+	}
+	for _, f := range s.former {
+		numbers = append(numbers, f.number)
+	}
+	return numbers, nil
 }
 
 // olderVisit looks for a visit around a hit that came out of order, among the

@@ -42,7 +42,7 @@ type writer struct {
 	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
 	stale    bool                   // memory is not what the store holds; see reset
 	unused   []*pending             // see recycle
-	texts    texts
+	rowNames *rowNames
 	addends  addends
 	scratch  []byte
 	spent    []*request
@@ -512,6 +512,9 @@ const (
 func (w *writer) forget() {
 	w.idents.turn()
 	w.profiles.turn()
+	if len(w.rowNames.keys) > w.s.opts.rowNamesMax {
+		w.rowNames = newRowNames(w.rowNames.epoch + 1)
+	}
 	if w.days <= dayStatesMax && w.mark.groups%rowsLook != 0 {
 		return
 	}
