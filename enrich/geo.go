@@ -34,7 +34,11 @@ type places struct {
 type placeFile struct {
 	reader *maxminddb.Reader
 	flat   bool
+	known  *cache[uintptr, spoor.Place] // by record: many networks share one
 }
+
+// placesMax is how many records of a file are remembered.
+const placesMax = 1 << 14
 
 // blockPlace is the place of a /24 or /48. Blocks that a file divides further
 // (2.7 % of random IPv4 addresses in DB-IP Lite) are looked up each time.
@@ -155,6 +159,18 @@ type flatRecord struct {
 const placeNameMax = 128
 
 func (f placeFile) read(r maxminddb.Result) (spoor.Place, error) {
+	p, ok := f.known.get(r.Offset())
+	if ok {
+		return p, nil
+	}
+	p, err := f.decode(r)
+	if err == nil {
+		f.known.put(r.Offset(), p)
+	}
+	return p, err
+}
+
+func (f placeFile) decode(r maxminddb.Result) (spoor.Place, error) {
 	var p spoor.Place
 	if f.flat {
 		var rec flatRecord

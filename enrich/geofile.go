@@ -241,7 +241,7 @@ func copyToTemp(name, dir string) (string, error) {
 // files and databases of something else; the library's own Verify refuses
 // every DB-IP Lite file, for want of a description.
 func (p *places) add(r *maxminddb.Reader) error {
-	f := placeFile{reader: r}
+	f := placeFile{reader: r, known: newCache[uintptr, spoor.Place](placesMax)}
 	seen := 0
 	for result := range r.Networks() {
 		if seen++; seen > geoProbeMax {
