@@ -125,3 +125,48 @@ func TestGroupsWithoutAValueComeLast(t *testing.T) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
+
+// Goal: the table of a property tells of that property alone, before its day is
+// sealed and after, also of what was folded.
+// Method: two properties, one of whose values nobody shares; then the day is
+// sealed.
+func TestTopOfAProperty(t *testing.T) {
+	c := newClock()
+	s, err := Open(testOptions(t, vfs.NewMem(), c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	app := newApp(t, s, "shop", "UTC")
+	app = must(s.UpdateApp(app.ID, func(a *spoor.App) error { a.Settings.Properties = []string{"plan", "amount"}; return nil }))
+	day := app.Day(c.ms())
+	for i := range 7 {
+		plan := "pro"
+		if i == 6 {
+			plan = "gold"
+		}
+		write(t, s, spoor.Hit{
+			App: app.ID, Kind: spoor.KindEvent, Name: "buy", Key: fmt.Sprint("k", i), Received: c.ms(),
+			Properties: fmt.Appendf(nil, `{"plan":%q,"amount":%d}`, plan, i),
+		})
+	}
+	ask := func(property string) spoor.Top {
+		t.Helper()
+		return must(s.Top(&spoor.TopQuery{App: app.ID, By: spoor.TopBy{Dimension: spoor.DimProperty, Property: property}, From: day, To: day, Limit: 10}))
+	}
+	row := func(text string, n int64) spoor.TopRow { return spoor.TopRow{Text: text, Visitors: n, Count: n} }
+	if got := ask("plan"); !slices.Equal(got.Rows, []spoor.TopRow{row("pro", 6), row("gold", 1)}) || got.Other.Count != 0 {
+		t.Errorf("open: %+v", got)
+	}
+	c.add(9 * 24 * time.Hour)
+	if sealed, _, err := s.SealDays(context.Background()); sealed == 0 || err != nil {
+		t.Fatalf("%d days sealed, %v", sealed, err)
+	}
+	if got := ask("plan"); !slices.Equal(got.Rows, []spoor.TopRow{row("pro", 6)}) || got.Other != row(spoor.OtherText, 1) || got.Texts != 1 {
+		t.Errorf("sealed: %+v", got)
+	}
+	if got := ask("amount"); len(got.Rows) != 0 || got.Other != row(spoor.OtherText, 7) {
+		t.Errorf("sealed, each value once: %+v", got)
+	}
+	check(t, s)
+}

@@ -279,7 +279,7 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (sealedRows, erro
 // foldRare folds rows of few profiles into one of each dimension. The hour of
 // a day says nothing about anybody, and the texts of goals are the operator's
 // own: they stay, and what begins like a goal that ends with * goes there.
-// Numbers are folded within what they are numbers of. Of a dimension that ran out
+// Values of properties are folded within the property, numbers within what they are numbers of. Of a dimension that ran out
 // of rows nobody could tell later what was folded where: only texts of goals stay.
 func foldRare(rows sealedRows, full uint64, goals []spoor.Goal) (folded int) {
 	for key, r := range rows {
@@ -299,6 +299,8 @@ func foldRare(rows sealedRows, full uint64, goals []spoor.Goal) (folded int) {
 			}
 			part[3] = spoor.OtherText
 			into.text = strings.Join(part, measureSeparator)
+		} else if key.dim == spoor.DimProperty {
+			into.text = otherOf(key.text)
 		}
 		if text := goalOf(goals, key); text != "" && full&(1<<key.dim) == 0 {
 			into.text = text
@@ -316,10 +318,19 @@ func foldRare(rows sealedRows, full uint64, goals []spoor.Goal) (folded int) {
 	return folded
 }
 
+// otherOf is the text of the row of all other values of a property.
+func otherOf(text string) string {
+	name, _, _ := strings.Cut(text, "=")
+	return name + "=" + spoor.OtherText
+}
+
 // foldedInto is the texts of the rows of a day into which that of a text, or of
 // others that begin like it, may have been folded.
 func (c *account) foldedInto(dim spoor.Dimension, text string) []string {
 	into := []string{spoor.OtherText}
+	if dim == spoor.DimProperty {
+		into = append(into, otherOf(text))
+	}
 	for _, g := range declaredGoals(c.goals) {
 		if g.Dimension == dim && g.Prefix && strings.HasPrefix(text, g.Text) {
 			into = append(into, g.Text+"*")

@@ -256,7 +256,7 @@ func (d *oneDay) matching(c condition, people bool, f func(row *counts)) error {
 	}
 	prefix := c.row()
 	return d.rows(c.dim, func(row *dayRow) error {
-		if !strings.HasPrefix(row.text, prefix) || row.text == spoor.OtherText {
+		if !strings.HasPrefix(row.text, prefix) || row.text == spoor.OtherText || c.dim == spoor.DimProperty && row.text == otherOf(row.text) {
 			return nil
 		}
 		if people {

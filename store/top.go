@@ -29,7 +29,8 @@ func (s *Store) Top(q *spoor.TopQuery) (out spoor.Top, err error) {
 		declared := true
 		if q.By.Dimension == spoor.DimProperty {
 			for _, d := range days {
-				declared = declared && slices.Contains(d.account.declared(), q.By.Property)
+				full := d.account.full&(1<<spoor.DimProperty) != 0 // whose row of others is that of all properties
+				declared = declared && !full && slices.Contains(d.account.declared(), q.By.Property)
 			}
 		}
 		if len(q.Filter) == 0 && declared {
@@ -200,7 +201,7 @@ func candidates(by spoor.TopBy, sums [parts]*rowSum, era *era) (list []candidate
 	for i, sum := range sums {
 	texts:
 		for text := range sum.rows {
-			if text != spoor.OtherText && !strings.HasPrefix(text, prefix) {
+			if !strings.HasPrefix(text, prefix) {
 				continue
 			}
 			c := candidate{text: text}
@@ -220,7 +221,7 @@ func candidates(by spoor.TopBy, sums [parts]*rowSum, era *era) (list []candidate
 				c.count += countFor(by, &row.counts)
 			}
 			switch {
-			case text == spoor.OtherText:
+			case text == prefix+spoor.OtherText:
 				other = &c
 			case c.count != 0 || !ranksByCount(by):
 				list = append(list, c)
