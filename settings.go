@@ -208,7 +208,7 @@ var SettingsTable = []Setting{
 		func(s *Settings) *[]string { return &s.ExcludePaths }, checkPath),
 	list("exclude_referrers", "hosts, with their subdomains, whose referrals are refused as spam, by comma (default empty)",
 		func(s *Settings) *[]string { return &s.ExcludeReferrers }, checkDomain),
-	list("properties", "properties of events that statistics group by, from the next day on, by comma; \"price by plan\" sums up the numbers of one by the values of another (default empty)",
+	list("properties", "properties of events that statistics group by, on days whose first hit comes later, by comma; \"price by plan\" sums up the numbers of one by the values of another (default empty)",
 		func(s *Settings) *[]string { return &s.Properties }, checkProperty),
 	list("goals", "goals of the statistics, NAME=event:TEXT, NAME=path:TEXT or NAME=screen:TEXT, with * at the end for all that begin so, by comma (default empty)",
 		func(s *Settings) *[]string { return &s.Goals }, checkGoal),

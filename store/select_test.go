@@ -499,3 +499,18 @@ func compareSegment(t *rapid.T, v *reference, f map[string]any, text []byte) {
 		t.Fatal(err)
 	}
 }
+
+// Goal: a filter names a gender as the API shows it, or by its number.
+func TestGenderInFilters(t *testing.T) {
+	f := func(value string, want bool) {
+		t.Helper()
+		filter := must(spoor.ParseFilter(fmt.Appendf(nil, `{"attribute":"gender","is":%q}`, value)))
+		if got := newAttributeTest(nil, filter).holds(&registerValue{typ: spoor.TypeInt, text: []byte("3"), here: true}); got != want {
+			t.Errorf("is %s: %t, want %t", value, got, want)
+		}
+	}
+	f("female", true)
+	f("3", true)
+	f("male", false)
+	f("unknown", false)
+}

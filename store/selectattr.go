@@ -54,15 +54,22 @@ var factTags = map[string]protowire.Number{
 	"page_views": stateViews, "events": stateEvents, "visits": stateVisits,
 }
 
+// genderNumbers are what is stored under the names that the API shows.
+var genderNumbers = map[string]string{"unknown": "1", "male": "2", "female": "3"}
+
 func newAttributeTest(app *spoor.App, f *spoor.Filter) *attributeTest {
+	text := f.Value.Text
+	if number, ok := genderNumbers[text]; ok && f.Name == spoor.AttrGender {
+		text = number
+	}
 	t := &attributeTest{
-		compare: f.Compare, text: []byte(f.Value.Text), exists: f.Value.Text == "true", app: app,
+		compare: f.Compare, text: []byte(text), exists: text == "true", app: app,
 		attributeName: newAttributeName(f.Name),
 	}
 	var err error
-	t.number, err = strconv.ParseFloat(strings.TrimSpace(f.Value.Text), 64)
+	t.number, err = strconv.ParseFloat(strings.TrimSpace(text), 64)
 	t.isNum = err == nil && t.number-t.number == 0
-	t.whole, err = strconv.ParseInt(strings.TrimSpace(f.Value.Text), 10, 64)
+	t.whole, err = strconv.ParseInt(strings.TrimSpace(text), 10, 64)
 	t.isWhole = err == nil
 	if ms, day, ok := spoor.FilterTime(f.Value.Text); ok {
 		t.ms, t.day = ms, day

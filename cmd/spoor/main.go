@@ -105,7 +105,7 @@ type limitFlags struct {
 	IdleTimeout              time.Duration `help:"Between two requests of a connection. [${default}]" default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
 	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
 	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: a quarter of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
-	Memory                   memorySize    `help:"What the process aims to stay below, like 400MiB: write buffers, cache and filters of the store get their shares of it, and the garbage collector keeps to it. 0: 400MiB, or half of the memory that the machine or the control group has if that is less. [${default}]" default:"0" env:"SPOOR_MEMORY" placeholder:"SIZE"`
+	Memory                   memorySize    `help:"What the process aims to stay below, like 400MiB: write buffers, cache and filters of the store, and what is remembered of profiles, for statistics and segments get their shares of it, and the garbage collector keeps to it. 0: 400MiB, or half of the memory that the machine or the control group has if that is less. [${default}]" default:"0" env:"SPOOR_MEMORY" placeholder:"SIZE"`
 }
 
 // check refuses limits that would let nothing in; the packages would take a

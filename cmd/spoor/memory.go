@@ -27,8 +27,11 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 0 || n != n<<shift>>shift || n != 0 && n<<shift < memoryBytesMin {
-		return fmt.Errorf("cannot read the size %q: want at least 32MiB, written like 400MiB or 2GiB, or 0", text)
+	if err != nil || n < 0 || n != n<<shift>>shift {
+		return fmt.Errorf("cannot read the size %q: want one written like 400MiB or 2GiB, or 0", text)
+	}
+	if n != 0 && n<<shift < memoryBytesMin {
+		return fmt.Errorf("cannot do with %s of memory: want at least 32MiB, written like 400MiB", text)
 	}
 	*m = memorySize(n << shift)
 	return nil
