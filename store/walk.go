@@ -35,54 +35,45 @@ func readSparse(key, value []byte, want tagSet, h *spoor.Hit) error {
 		b = b[n:]
 		tag := protowire.Number(head >> 3)
 		wanted := tag < 64 && want&(1<<tag) != 0
-		switch protowire.Type(head & 7) {
+		var num uint64
+		var raw []byte
+		switch typ := protowire.Type(head & 7); typ {
 		case protowire.VarintType:
-			num, n := protowire.ConsumeVarint(b)
-			if n < 0 {
-				return errValue
-			}
-			b = b[n:]
-			if !wanted {
-				continue
-			}
-			switch tag {
-			case hitKind:
-				h.Kind = spoor.Kind(num)
-			case hitBot:
-				h.Bot = num != 0
-			case hitVisit:
-				h.Visit = at.time - zigzag(num-1)
-			case hitFirst:
-				h.First = num != 0
-			case hitMarks:
-				h.Marks = spoor.Marks(num)
-			}
+			num, n = protowire.ConsumeVarint(b)
+		case protowire.Fixed64Type:
+			num, n = protowire.ConsumeFixed64(b)
 		case protowire.BytesType:
-			size, n := protowire.ConsumeVarint(b)
-			if n < 0 || size > uint64(len(b)-n) {
-				return errValue
-			}
-			raw := b[n : n+int(size)]
-			b = b[n+int(size):]
-			switch {
-			case !wanted:
-			case tag == hitTally:
-				if h.Tally, err = readTally(raw); err != nil {
-					return err
-				}
-			case tag == hitProperties:
-				h.Properties = raw
-			case len(raw) > 0:
-				if text := hitText(h, tag); text != nil {
-					*text = unsafe.String(&raw[0], len(raw))
-				}
-			}
+			raw, n = protowire.ConsumeBytes(b)
 		default:
-			n := protowire.ConsumeFieldValue(tag, protowire.Type(head&7), b)
-			if n < 0 {
-				return errValue
+			n, wanted = protowire.ConsumeFieldValue(tag, typ, b), false
+		}
+		if n < 0 {
+			return errValue
+		}
+		if b = b[n:]; !wanted {
+			continue
+		}
+		switch tag { // what is of another type than it is written with counts as readHit has it
+		case hitKind:
+			h.Kind = spoor.Kind(num)
+		case hitBot:
+			h.Bot = num != 0
+		case hitVisit:
+			h.Visit = at.time - zigzag(num-1)
+		case hitFirst:
+			h.First = num != 0
+		case hitMarks:
+			h.Marks = spoor.Marks(num)
+		case hitTally:
+			if h.Tally, err = readTally(raw); err != nil {
+				return err
 			}
-			b = b[n:]
+		case hitProperties:
+			h.Properties = raw
+		default:
+			if text := hitText(h, tag); text != nil {
+				*text = unsafe.String(unsafe.SliceData(raw), len(raw))
+			}
 		}
 	}
 	return nil
