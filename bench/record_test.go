@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -65,6 +66,7 @@ func BenchmarkRecords(b *testing.B) {
 type recordVariant struct {
 	name        string
 	without     string // prefixes of keys that are left out
+	packed      string // prefixes of which the records of a group become one for each app and day (week, of E)
 	compression pebble.DBCompressionSettings
 	block       int
 	noFilters   bool
@@ -79,6 +81,9 @@ var recordVariants = []recordVariant{
 	{name: "without-I", without: "I", compression: pebble.DBCompressionBalanced, block: 32 << 10},
 	{name: "without-U", without: "U", compression: pebble.DBCompressionBalanced, block: 32 << 10},
 	{name: "H-alone", without: "EPBLCIUWNDA", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "E-packed", packed: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "H-E-packed", packed: "HE", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+	{name: "H-E-packed-good", packed: "HE", compression: pebble.DBCompressionGood, block: 32 << 10},
 	{name: "compression-none", compression: pebble.DBCompressionNone, block: 32 << 10},
 	{name: "compression-fastest", compression: pebble.DBCompressionFastest, block: 32 << 10},
 	{name: "compression-good", compression: pebble.DBCompressionGood, block: 32 << 10},
@@ -269,9 +274,9 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 		b.Fatal(err)
 	}
 	began, cpu := time.Now(), ownCPU()
-	for _, repr := range log.batches {
+	for group, repr := range log.batches {
 		batch := db.NewBatch()
-		if err := v.copy(batch, repr); err != nil {
+		if err := v.copy(batch, repr, group); err != nil {
 			b.Fatal(err)
 		}
 		if err := batch.Commit(pebble.Sync); err != nil {
@@ -295,13 +300,22 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 }
 
 // copy takes over the records that the variant keeps.
-func (v *recordVariant) copy(batch *pebble.Batch, repr []byte) error {
+func (v *recordVariant) copy(batch *pebble.Batch, repr []byte, group int) error {
+	packs := map[string][][]byte{}
 	for r := batchrepr.Read(repr); ; {
 		kind, key, value, ok, err := r.Next()
-		if !ok || err != nil {
+		if err != nil {
 			return err
 		}
+		if !ok {
+			return pack(batch, packs, group)
+		}
 		if len(key) == 0 || strings.IndexByte(v.without, key[0]) >= 0 {
+			continue
+		}
+		if strings.IndexByte(v.packed, key[0]) >= 0 {
+			under := string(key[:packedPrefix])
+			packs[under] = append(packs[under], slices.Concat(key[packedPrefix:], value))
 			continue
 		}
 		switch kind {
@@ -316,6 +330,25 @@ func (v *recordVariant) copy(batch *pebble.Batch, repr []byte) error {
 			return err
 		}
 	}
+}
+
+// packedPrefix is what the keys of hits and ids begin with: prefix, app, day or week.
+const packedPrefix = 1 + 4 + 4
+
+// pack writes the records of a group under one key for each prefix, in their
+// order, each with its length in front.
+func pack(batch *pebble.Batch, packs map[string][][]byte, group int) error {
+	for under, records := range packs {
+		slices.SortFunc(records, bytes.Compare)
+		var value []byte
+		for _, r := range records {
+			value = protowire.AppendBytes(value, r)
+		}
+		if err := batch.Set(binary.BigEndian.AppendUint64([]byte(under), uint64(group)), value, nil); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 type quiet struct{}
