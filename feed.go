@@ -30,7 +30,7 @@ type FeedEntry struct {
 	At      int64       // Unix ms: when what made it was received
 	Hit     *Hit        // of FeedHit
 	Profile *Profile    // of FeedUser
-	Person  int64       // public id of whom it is about, where Hit and Profile do not tell; of the person for FeedMerge
+	Person  int64       // public id of whom it is about, also of FeedHit, 0 for bots and nobody; of the person for FeedMerge
 	Gone    []int64     // public ids: of the former profile for FeedMerge; of FeedSwept and FeedErased, former ones included
 	Of      *Collection // the tag or list; nil if that is deleted
 	What    string      // of FeedRight: "objection.set", "restriction.lifted", …

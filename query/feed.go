@@ -222,12 +222,8 @@ func (c *call) writeFeedEntry(w *jsonWriter, e *spoor.FeedEntry) {
 	}
 	switch e.Kind {
 	case spoor.FeedHit:
-		var client int64
-		if e.Hit.Profile != 0 {
-			client = c.s.opt.Store.PublicID(c.app.ID, e.Hit.Profile)
-		}
 		w.key("hit")
-		writeHit(w, e.Hit, client)
+		writeHit(w, e.Hit, e.Person)
 	case spoor.FeedUser:
 		w.key("user")
 		writeUser(w, e.Profile, c.v2)

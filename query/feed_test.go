@@ -19,7 +19,7 @@ func feedServer(t *testing.T) *testServer {
 	tag := &spoor.Collection{Kind: spoor.CollectionTag, ID: 3, Name: `v"ip`}
 	gone := &spoor.Collection{Kind: spoor.CollectionList, ID: 4}
 	for i, e := range []spoor.FeedEntry{
-		{Kind: spoor.FeedHit, Hit: h}, {Kind: spoor.FeedUser, Profile: ts.store.profiles[1][0]},
+		{Kind: spoor.FeedHit, Hit: h, Person: 1001}, {Kind: spoor.FeedUser, Profile: ts.store.profiles[1][0]},
 		{Kind: spoor.FeedMerge, Person: 1001, Gone: []int64{77}}, {Kind: spoor.FeedTagOn, Person: 1001, Of: tag}, {Kind: spoor.FeedListOff, Person: 1001, Of: gone},
 		{Kind: spoor.FeedSwept, Gone: []int64{5}}, {Kind: spoor.FeedErased, Gone: []int64{6, 7}}, {Kind: spoor.FeedRight, Person: 1001, What: "objection.set"},
 		{Kind: spoor.FeedExpired, Day: 20000}, {Kind: spoor.FeedExpired, Day: 20000, Class: spoor.KindForm},

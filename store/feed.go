@@ -298,16 +298,54 @@ type feedReader struct {
 	people permutation
 	names  *catalogueReader
 	hidden *roaring.Bitmap // removed, and their hits are still there
+	former *roaring.Bitmap // merged into another
 	today  spoor.Day
+
+	imported bool // somebody has a public id of his own
+	met      map[spoor.Number]*spoor.Profile
 }
+
+// metMax is how many profiles a reader remembers: consecutive entries are often
+// about the same few people.
+const metMax = 1024
 
 func (s *Store) newFeedReader(db pebble.Reader, app spoor.AppID) (*feedReader, error) {
 	secret, err := readSalt(db, app)
 	if err != nil {
 		return nil, err
 	}
-	hidden, err := readHidden(db, app)
-	return &feedReader{db: db, app: app, people: secret.permutation("profile"), names: newCatalogueReader(db, app), hidden: hidden, today: s.today(app)}, err
+	r := &feedReader{
+		db: db, app: app, people: secret.permutation("profile"), names: newCatalogueReader(db, app), today: s.today(app), met: map[spoor.Number]*spoor.Profile{},
+	}
+	if r.hidden, err = readHidden(db, app); err != nil {
+		return nil, err
+	}
+	if r.former, err = readMembers(db, app, setAliased); err != nil {
+		return nil, err
+	}
+	err = scan(db, append(key1(nil, prefixIdent, app), byte(spoor.LookupPublic)), func(_, _ []byte) error {
+		r.imported = true
+		return errSome
+	})
+	if errors.Is(err, errSome) {
+		err = nil
+	}
+	return r, err
+}
+
+// public is the public id of the person whose number it is or was; 0 for nobody.
+func (r *feedReader) public(n spoor.Number) (int64, error) {
+	switch {
+	case n == 0:
+		return 0, nil
+	case !r.imported && !r.former.Contains(uint32(n)):
+		return r.people.public(uint64(n)), nil
+	}
+	p, err := r.profile(n)
+	if p == nil || err != nil {
+		return r.people.public(uint64(n)), err
+	}
+	return p.ID, nil
 }
 
 // entry reads an entry and what it refers to; nil if that is gone or is to be
@@ -387,7 +425,8 @@ func (r *feedReader) hit(n spoor.Number, day spoor.Day, ms int64, id hash) (e *s
 			return err
 		}
 		e = &spoor.FeedEntry{Kind: spoor.FeedHit, Hit: &h}
-		return nil
+		e.Person, err = r.public(n)
+		return err
 	})
 	return e, err
 }
@@ -411,16 +450,29 @@ func (r *feedReader) about(e *spoor.FeedEntry, n spoor.Number) (*spoor.FeedEntry
 }
 
 // profile reads the person whose number it is or was; nil if gone or left out.
-func (r *feedReader) profile(n spoor.Number) (*spoor.Profile, error) {
-	n, err := person(r.db, r.app, n)
-	if err != nil {
-		return nil, err
+func (r *feedReader) profile(n spoor.Number) (p *spoor.Profile, err error) {
+	if p, known := r.met[n]; known {
+		return p, nil
+	}
+	if len(r.met) >= metMax {
+		clear(r.met)
+	}
+	asked := n
+	defer func() {
+		if err == nil {
+			r.met[asked] = p
+		}
+	}()
+	if r.former.Contains(uint32(n)) {
+		if n, err = person(r.db, r.app, n); err != nil {
+			return nil, err
+		}
 	}
 	st, err := readProfile(r.db, r.app, n)
 	if err != nil || st.created == 0 {
 		return nil, err
 	}
-	p := st.profile(r.app, n, &r.people)
+	p = st.profile(r.app, n, &r.people)
 	if p.Rights.Uncounted(r.today) {
 		return nil, nil
 	}
