@@ -201,14 +201,11 @@ func walkFeed(db pebble.Reader, app spoor.AppID, number uint64, f func(first uin
 		return fmt.Errorf("cannot read the store: %w", err)
 	}
 	defer func() { err = errors.Join(err, it.Close()) }()
-	ok := it.SeekGE(feedKey(nil, app, number))
-	switch {
-	case ok && be64(it.Key()[5:]) == number:
-	case it.SeekLT(feedKey(nil, app, number)):
-	default:
-		ok = it.First()
+	exact := it.SeekGE(feedKey(nil, app, number)) && be64(it.Key()[5:]) == number
+	if !exact && !it.SeekLT(feedKey(nil, app, number)) {
+		it.First()
 	}
-	for ok = it.Valid(); ok; ok = it.Next() {
+	for ok := it.Valid(); ok; ok = it.Next() {
 		value, err := it.ValueAndErr()
 		if err != nil {
 			return fmt.Errorf("cannot read the store: %w", err)
