@@ -22,6 +22,7 @@ type Portion struct {
 	Partition int
 	First     int64 // of the first record
 	Next      int64 // behind the last record
+	Missing   int64 // records before First that were gone from the topic before they were read
 	Hits      []spoor.Hit
 	Poisoned  []Poisoned // records of the run that cannot be read
 }
@@ -47,11 +48,12 @@ type Offset struct {
 	Newest    []Poisoned // the newest of them, at most 64, newest first
 }
 
-// BehindError refuses a portion of which some records are stored and some are not.
-type BehindError struct{ First, Next, Stored int64 }
+// OffsetError refuses a portion that does not begin where its partition is
+// stored up to.
+type OffsetError struct{ First, Next, Stored int64 }
 
-func (e *BehindError) Error() string {
-	return fmt.Sprintf("cannot store the records %d to %d: those before %d are stored already; read on from there", e.First, e.Next-1, e.Stored)
+func (e *OffsetError) Error() string {
+	return fmt.Sprintf("cannot store the records %d to %d of a partition that is stored up to %d; read on from there", e.First, e.Next-1, e.Stored)
 }
 
 const (
@@ -153,8 +155,9 @@ func readPoisoned(value []byte) (p Poisoned, err error) {
 // Consume stores the hits of a portion and, in the same batch, how far its
 // partition is stored, and returns once that is fsynced. So whatever a topic
 // gives twice counts once: a portion that is stored already changes nothing, and
-// its hits come back as duplicates. One of which a part is stored is refused with
-// a *BehindError. Records that are missing before it are counted and logged.
+// its hits come back as duplicates. One of which a part is stored, or before which
+// records are left out that are not said to be missing, is refused with an
+// *OffsetError. What is said to be missing is counted and logged.
 // Full means spoor.ErrBusy at once.
 func (s *Store) Consume(p *Portion) error {
 	if err := p.validate(); err != nil {
@@ -175,8 +178,8 @@ func (p *Portion) validate() error {
 		return fmt.Errorf("cannot store records of a topic with a name of %d bytes: want 1 to %d", len(p.Topic), topicMax)
 	case p.Partition < 0 || p.Partition > math.MaxInt32:
 		return fmt.Errorf("cannot store records of partition %d: want 0 or more", p.Partition)
-	case p.First < 0 || p.Next <= p.First:
-		return fmt.Errorf("cannot store the records from %d to before %d of partition %d: want at least one", p.First, p.Next, p.Partition)
+	case p.First < 0 || p.Next <= p.First || p.Missing < 0 || p.Missing > p.First:
+		return fmt.Errorf("cannot store the records from %d to before %d of partition %d, with %d missing before: want at least one, and offsets from 0 on", p.First, p.Next, p.Partition, p.Missing)
 	}
 	return nil
 }
@@ -194,8 +197,8 @@ func (g *group) consume(p *Portion) error {
 			p.Hits[i].Outcome, p.Hits[i].Reason = spoor.Duplicate, ""
 		}
 		return nil
-	case p.First < c.Next:
-		return &BehindError{p.First, p.Next, c.Next}
+	case p.First-p.Missing != c.Next:
+		return &OffsetError{p.First, p.Next, c.Next}
 	}
 	for i := range p.Hits {
 		if h := &p.Hits[i]; h.Outcome == spoor.Pending {
@@ -204,10 +207,10 @@ func (g *group) consume(p *Portion) error {
 			}
 		}
 	}
-	if gap := p.First - c.Next; gap > 0 {
-		c.Missed += gap
+	if p.Missing > 0 {
+		c.Missed += p.Missing
 		g.w.s.log.Error("records were gone from the topic before they were read", "topic", p.Topic, "partition", p.Partition,
-			"from", c.Next, "to", p.First-1, "records", gap, "hint", "what they held is lost; give the topic a longer retention, and look why this store was so far behind")
+			"from", c.Next, "to", p.First-1, "records", p.Missing, "hint", "what they held is lost; give the topic a longer retention, and look why this store was so far behind")
 	}
 	for i := range p.Poisoned {
 		g.poisoned(c, &p.Poisoned[i])

@@ -100,9 +100,12 @@ func TestConsume(t *testing.T) {
 			t.Errorf("hit %d of a repeat: %v, want duplicate", i, again.Hits[i].Outcome)
 		}
 	}
-	var behind *BehindError
-	if err := s.Consume(portion(app, c, 0, 3, 8)); !errors.As(err, &behind) || behind.Stored != 5 {
-		t.Errorf("a portion of which a part is stored: %v, want a BehindError at 5", err)
+	var off *OffsetError
+	if err := s.Consume(portion(app, c, 0, 3, 8)); !errors.As(err, &off) || off.Stored != 5 {
+		t.Errorf("a portion of which a part is stored: %v, want an OffsetError at 5", err)
+	}
+	if err := s.Consume(portion(app, c, 0, 6, 8)); !errors.As(err, &off) || off.Stored != 5 {
+		t.Errorf("a portion before which a record is left out: %v, want an OffsetError at 5", err)
 	}
 	whole(t, s, app, c, 5)
 	asOneGroup(t, s,
@@ -122,15 +125,15 @@ func TestConsume(t *testing.T) {
 	if said.Len() > 0 {
 		t.Errorf("it said %s", said.String())
 	}
-	consume(t, s, &Portion{Topic: "spoor", Partition: 1, First: 30, Next: 40})
-	consume(t, s, &Portion{Topic: "spoor", Partition: 1, First: 42, Next: 43})
+	consume(t, s, &Portion{Topic: "spoor", Partition: 1, First: 30, Next: 40, Missing: 30})
+	consume(t, s, &Portion{Topic: "spoor", Partition: 1, First: 42, Next: 43, Missing: 2})
 	if got := offset(t, s, 1); got.Next != 43 || got.Missed != 32 || !strings.Contains(said.String(), "records=30") {
 		t.Errorf("partition 1 stands at %+v, want 43 and 32 missed; it said %s", got, said.String())
 	}
 	if err := s.Rewind("spoor", 1); err != nil || offset(t, s, 1).Next != 0 {
 		t.Errorf("a partition that is read again: %v, %+v", err, offset(t, s, 1))
 	}
-	for _, bad := range []*Portion{{Next: 1}, {Topic: "x", Partition: -1, Next: 1}, {Topic: "x", First: 5, Next: 5}, {Topic: strings.Repeat("x", 300), Next: 1}} {
+	for _, bad := range []*Portion{{Next: 1}, {Topic: "x", Partition: -1, Next: 1}, {Topic: "x", First: 5, Next: 5}, {Topic: "x", First: 5, Next: 6, Missing: 6}, {Topic: strings.Repeat("x", 300), Next: 1}} {
 		if err := s.Consume(bad); err == nil {
 			t.Errorf("%+v was stored", bad)
 		}
