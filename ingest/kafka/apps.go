@@ -45,6 +45,7 @@ func (t *Topic) ForgetApp(ctx context.Context, id spoor.AppID) error { return t.
 func (t *Topic) putApp(ctx context.Context, id spoor.AppID, value []byte) error {
 	key := strconv.AppendUint(nil, uint64(id), 10)
 	topic := t.opts.apps()
+	start := time.Now()
 	for pause := retryPause; ; pause = min(2*pause, retryMost) {
 		attempt, cancel := context.WithTimeout(ctx, t.opts.wait)
 		err := t.brokers.produce(attempt, topic, 0, []record{{key, value}})
@@ -54,7 +55,7 @@ func (t *Topic) putApp(ctx context.Context, id spoor.AppID, value []byte) error 
 		}
 		t.brokers.refresh()
 		switch {
-		case errors.Is(err, errGone):
+		case errors.Is(err, errGone) && time.Since(start) > t.opts.wait:
 			return t.opts.missing(topic)
 		case errors.Is(err, errTooLarge):
 			return fmt.Errorf("cannot publish app %d: topic %s takes no record of %d bytes; raise its max.message.bytes", id, topic, len(value))
@@ -109,7 +110,7 @@ func (t *Topic) Follow(ctx context.Context) (*Directory, error) {
 	byID := map[spoor.AppID]*spoor.App{}
 	at, err := d.load(ctx, byID)
 	for start, pause := time.Now(), retryPause; err != nil; pause = min(2*pause, retryMost) {
-		if errors.Is(err, errGone) || lasting(err) || ctx.Err() != nil || time.Since(start) > t.opts.wait {
+		if lasting(err) || ctx.Err() != nil || time.Since(start) > t.opts.wait {
 			return nil, fmt.Errorf("cannot read the apps: %w", t.opts.explain(err))
 		}
 		t.brokers.refresh()

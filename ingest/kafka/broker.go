@@ -41,7 +41,7 @@ type layout struct {
 
 // What a client's errors are told apart by. Any other may pass by itself.
 var (
-	errGone     = errors.New("there is no such topic or partition")
+	errGone     = errors.New("there is no such topic or partition") // a broker may say so for a moment
 	errRange    = errors.New("the offset is not in the partition")
 	errTooLarge = errors.New("the topic takes no batch of this size")
 	errDenied   = errors.New("the brokers do not allow it")

@@ -124,6 +124,7 @@ func (l *lane) send(batch []*part) error {
 	ctx, cancel := context.WithDeadline(context.Background(), deadline)
 	defer cancel()
 	pause := retryPause
+	var why error // what the brokers said last
 	for attempt := 1; ; attempt++ {
 		err := l.produce(ctx, batch)
 		switch {
@@ -139,13 +140,16 @@ func (l *lane) send(batch []*part) error {
 		for _, p := range batch {
 			p.share()
 		}
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
 		l.s.t.brokers.refresh()
 		if attempt == 1 && l.down == nil {
 			l.s.t.opts.Log.Warn("the brokers do not acknowledge", "topic", l.s.t.opts.Topic, "partition", l.partition, "error", err)
 		}
 		select {
 		case <-ctx.Done():
-			return l.verdict(err)
+			return l.verdict(why)
 		case <-time.After(pause):
 		}
 		pause = min(2*pause, retryMost)

@@ -9,6 +9,7 @@ import (
 	"io"
 	"net"
 	"strings"
+	"syscall"
 
 	"github.com/segmentio/kafka-go"
 	"github.com/segmentio/kafka-go/sasl"
@@ -73,14 +74,28 @@ func (o *Options) explain(err error) error {
 		return fmt.Errorf("%s want a user and a password; name the mechanism with --kafka-mechanism", where)
 	case errors.Is(err, errDenied):
 		return fmt.Errorf("%s do not allow user %q what spoor needs; see KAFKA.md for the rights: %w", where, o.User, err)
-	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF):
-		return fmt.Errorf("cannot speak with %s: they close the connection; see whether they want TLS (--kafka-tls) or a user (--kafka-mechanism)", where)
+	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
+		return fmt.Errorf("cannot speak with %s: they close the connection; %s", where, o.doubts())
+	case errors.As(err, &opErr) && opErr.Op != "dial" && opErr.Timeout():
+		return fmt.Errorf("cannot speak with %s: they say nothing; %s", where, o.doubts())
 	case errors.Is(err, context.DeadlineExceeded), errors.Is(err, context.Canceled):
 		return fmt.Errorf("%s did not answer in time; check the addresses and that they are up: %w", where, err)
 	case errors.As(err, &opErr):
 		return fmt.Errorf("cannot reach %s: %w; check the addresses and that they are up", where, opErr)
 	}
 	return fmt.Errorf("cannot use %s: %w", where, err)
+}
+
+// doubts are what to look at when a broker says nothing of what it misses.
+func (o *Options) doubts() string {
+	tls, user := "whether they want TLS (--kafka-tls)", "whether they want a user (--kafka-mechanism)"
+	if o.TLS != nil {
+		tls = "whether this port speaks TLS (--kafka-tls)"
+	}
+	if o.Mechanism != "" {
+		user = fmt.Sprintf("user %q and its password (SPOOR_KAFKA_USER, SPOOR_KAFKA_PASSWORD)", o.User)
+	}
+	return "check " + user + ", and " + tls
 }
 
 // lasting says whether an error needs somebody to change something.

@@ -289,7 +289,9 @@ func (s *segmentio) sort(ctx context.Context, err error, topic string) error {
 		return errTooLarge
 	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
 		return fmt.Errorf("%w: %w", errDenied, err)
-	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition), errors.Is(err, kafka.UnknownTopicOrPartition):
+	case errors.Is(err, kafka.UnknownTopicOrPartition):
+		return errGone
+	case errors.Is(err, protocol.ErrNoTopic), errors.Is(err, protocol.ErrNoPartition):
 		// kafka-go says so too while it knows of no broker.
 		if res, merr := s.client.Metadata(ctx, &kafka.MetadataRequest{Topics: []string{topic}}); merr != nil {
 			return merr
