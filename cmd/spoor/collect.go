@@ -63,8 +63,11 @@ func (c *collectCommand) serve(ctx context.Context, topic *kafka.Topic, log *slo
 	if apps == nil {
 		return err
 	}
+	if err := demoStays(apps.AppByName(demoName), c.Listen); err != nil {
+		return err
+	}
 	sink := topic.Sink()
-	taken, err := c.take(sink, apps, c.Data, time.Now, log, func(o *ingest.Options) {})
+	taken, err := c.take(sink, apps, c.Data, time.Now, log, func(o *ingest.Options) { o.ShareSalt = topic.Salts().Share })
 	if err != nil {
 		return errors.Join(err, sink.Close())
 	}

@@ -58,6 +58,9 @@ func (c *storeCommand) serveTopic(ctx context.Context, st *store.Store, topic *k
 	if err != nil {
 		return err
 	}
+	if err := demoStays(st.AppByName(demoName), c.Admin); err != nil {
+		return err
+	}
 	teller := &teller{store: st, topic: topic, name: c.Topic, log: log}
 	if err := teller.begin(ctx); err != nil {
 		return err
@@ -99,12 +102,24 @@ func (c *storeCommand) serveTopic(ctx context.Context, st *store.Store, topic *k
 func (c *storeCommand) privacy(topic *kafka.Topic) privacyWriter {
 	return privacy(time.Now, func(w *lines) {
 		w.add("- Data directory: %s, on this machine. Backups are the operator's.", c.Data)
-		w.add("- Kafka: what collectors take in stands in topic %s of the brokers at %s, in full, until it has been there for %s; apps with their keys and settings in %s.apps while they exist. What is erased or swept here is still in the topic for as long, and goes from there by that time alone.",
-			c.Topic, strings.Join(c.Brokers, ", "), c.TopicRetention, c.Topic)
+		w.add("- Kafka: what collectors take in stands in topic %s of the brokers at %s, in full, %s. Apps with their keys and settings stand in %s.apps while they exist, salts of cookieless visitors in %s.salts for 48 hours.",
+			c.Topic, strings.Join(c.Brokers, ", "), keptText(topic.Retention()), c.Topic, c.Topic)
+		w.add("- What is erased, swept or too old here goes from the topic by that time alone, and is not brought back from it.")
 		w.add("- Between collectors, brokers and this node: %s.", onlyIf(c.KafkaTLS, "TLS 1.2 or newer")+onlyIf(!c.KafkaTLS, "CLEAR TEXT; --kafka-tls encrypts it"))
-		w.add("- Collectors run elsewhere; each keeps no hits. Read side: %s.", c.Admin)
+		w.add("- Collectors run elsewhere and keep no hits. Read side: %s.", c.Admin)
 		c.writeAccess(w)
 	})
+}
+
+// keptText says how long a topic keeps what is in it.
+func keptText(d time.Duration) string {
+	switch {
+	case d < 0:
+		return "FOR EVER (its retention.ms is -1): what is erased stays there; set a retention"
+	case d == 0:
+		return "for a time that the brokers do not show (retention.ms of the topic)"
+	}
+	return fmt.Sprintf("for %s after it came in, and until the brokers then drop the segment that it is in", d)
 }
 
 // partitionList is a set of partitions, like 0-3,6; empty means all.

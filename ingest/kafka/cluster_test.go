@@ -91,7 +91,7 @@ func openTopic(t *testing.T, o Options) *Topic {
 	}
 	t.Cleanup(func() {
 		if os.Getenv("SPOOR_TEST_KAFKA") != "" {
-			_, err := topic.brokers.(*segmentio).client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{o.Topic, o.apps()}})
+			_, err := topic.brokers.(*segmentio).client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{o.Topic, o.apps(), o.salts()}})
 			if err != nil {
 				t.Log(err)
 			}

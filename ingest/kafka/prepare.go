@@ -41,6 +41,9 @@ func (t *Topic) prepare(ctx context.Context) error {
 		return err
 	}
 	t.partitions = hits.partitions
+	if ms, err := strconv.ParseInt(hits.settings["retention.ms"], 10, 64); err == nil {
+		t.retention = time.Duration(ms) * time.Millisecond
+	}
 	return nil
 }
 

@@ -15,6 +15,7 @@ type Topic struct {
 	opts       Options
 	brokers    brokers
 	partitions int
+	retention  time.Duration
 }
 
 // Open connects to the brokers and looks at the two topics. What does not exist
@@ -32,7 +33,7 @@ func Open(ctx context.Context, o Options) (*Topic, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	t := &Topic{opts: o, brokers: newSegmentio(o.Brokers, []string{o.Topic, o.apps()}, o.TLS, m)}
+	t := &Topic{opts: o, brokers: newSegmentio(o.Brokers, []string{o.Topic, o.apps(), o.salts()}, o.TLS, m)}
 	if err := t.prepare(ctx); err != nil {
 		t.brokers.close()
 		return nil, err
@@ -44,6 +45,10 @@ func (o *Options) apps() string { return o.Topic + ".apps" }
 
 // Partitions is how many partitions the topic of hits has.
 func (t *Topic) Partitions() int { return t.partitions }
+
+// Retention is how long the topic keeps hits, by its settings as they were when
+// it was opened: 0 if the brokers do not show them, negative for ever.
+func (t *Topic) Retention() time.Duration { return t.retention }
 
 // PartitionOf is the partition that all hits of an app are in.
 func (t *Topic) PartitionOf(app spoor.AppID) int {
