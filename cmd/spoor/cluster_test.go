@@ -270,7 +270,7 @@ func TestCluster(t *testing.T) {
 // run; cookieless visits come by both collectors.
 func TestCollectorsFollowTheApps(t *testing.T) {
 	k := startKafka(t)
-	store := k.storeNode(folder(t), "--topic-retention", "90h")
+	store := k.storeNode(folder(t), "--topic-retention", "70h")
 	one, two := k.collector(), k.collector("--event-bytes-max", "4000000", "--body-bytes-max", "6000000")
 	made := store.spoor("app", "create", "shop")
 	key := strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
@@ -305,10 +305,16 @@ func TestCollectorsFollowTheApps(t *testing.T) {
 			t.Errorf("the metrics lack %s", want)
 		}
 	}
+	if said := store.spoor("erase", "--app", "shop", "u"); !strings.Contains(said, "the topic drops") {
+		t.Errorf("erasing a person says %s", said)
+	}
+	if list := store.spoor("receipts", "--app", "shop", "--json"); !strings.Contains(list, `"stage":"topic_expired"`) {
+		t.Errorf("the receipt does not say when the topic drops the person's hits: %s", list)
+	}
 	store.spoor("app", "delete", "shop", "--yes")
 	until(one, key, http.StatusUnauthorized)
 	until(two, key, http.StatusUnauthorized)
-	if text := store.spoor("privacy"); !strings.Contains(text, "Kafka") || !strings.Contains(text, "for 90h") {
+	if text := store.spoor("privacy"); !strings.Contains(text, "Kafka") || !strings.Contains(text, "for at most 80h") {
 		t.Errorf("the record of processing does not say how long the topic keeps hits:\n%s", text)
 	}
 }

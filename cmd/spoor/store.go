@@ -73,7 +73,7 @@ func (c *storeCommand) serveTopic(ctx context.Context, st *store.Store, topic *k
 		return err
 	}
 	kept, err := c.keep(st, time.Now, log, func(o *query.Options) {
-		o.Privacy, o.Cluster = c.privacy(topic), consumer.cluster
+		o.Privacy, o.Cluster, o.TopicKeeps = c.privacy(topic), consumer.cluster, topic.Keeps()
 	})
 	if err != nil {
 		return err
@@ -103,7 +103,7 @@ func (c *storeCommand) privacy(topic *kafka.Topic) privacyWriter {
 	return privacy(time.Now, func(w *lines) {
 		w.add("- Data directory: %s, on this machine. Backups are the operator's.", c.Data)
 		w.add("- Kafka: what collectors take in stands in topic %s of the brokers at %s, in full, %s. Apps with their keys and settings stand in %s.apps while they exist, salts of cookieless visitors in %s.salts for 48 hours.",
-			c.Topic, strings.Join(c.Brokers, ", "), keptText(topic.Retention()), c.Topic, c.Topic)
+			c.Topic, strings.Join(c.Brokers, ", "), keptText(topic.Keeps()), c.Topic, c.Topic)
 		w.add("- What is erased, swept or too old here goes from the topic by that time alone, and is not brought back from it.")
 		w.add("- Between collectors, brokers and this node: %s.", onlyIf(c.KafkaTLS, "TLS 1.2 or newer")+onlyIf(!c.KafkaTLS, "CLEAR TEXT; --kafka-tls encrypts it"))
 		w.add("- Collectors run elsewhere and keep no hits. Read side: %s.", c.Admin)
@@ -117,9 +117,9 @@ func keptText(d time.Duration) string {
 	case d < 0:
 		return "FOR EVER (its retention.ms is -1): what is erased stays there; set a retention"
 	case d == 0:
-		return "for a time that the brokers do not show (retention.ms of the topic)"
+		return "for a time that the brokers do not show (retention.ms and segment.ms of the topic)"
 	}
-	return fmt.Sprintf("for %s after it came in, and until the brokers then drop the segment that it is in", d)
+	return fmt.Sprintf("for at most %s, but for the minutes that brokers take to look", d)
 }
 
 // partitionList is a set of partitions, like 0-3,6; empty means all.

@@ -11,6 +11,7 @@ import (
 
 const (
 	replicasWanted = 3
+	segmentShare   = 7                     // a topic of a week has segments of a day
 	createPause    = 50 * time.Millisecond // until a new topic is known to all brokers
 )
 
@@ -23,6 +24,8 @@ func (t *Topic) prepare(ctx context.Context) error {
 		}
 		l.settings["cleanup.policy"] = "delete"
 		l.settings["retention.ms"] = strconv.FormatInt(o.Retention.Milliseconds(), 10)
+		// Brokers drop whole segments, so one adds its age to the retention.
+		l.settings["segment.ms"] = strconv.FormatInt((o.Retention / segmentShare).Milliseconds(), 10)
 	})
 	if err != nil {
 		return err
@@ -41,10 +44,22 @@ func (t *Topic) prepare(ctx context.Context) error {
 		return err
 	}
 	t.partitions = hits.partitions
-	if ms, err := strconv.ParseInt(hits.settings["retention.ms"], 10, 64); err == nil {
-		t.retention = time.Duration(ms) * time.Millisecond
-	}
+	t.keeps = hits.keeps()
 	return nil
+}
+
+// keeps is the longest that a record stays in a topic; see Topic.Keeps.
+func (l *layout) keeps() time.Duration {
+	retention, err := strconv.ParseInt(l.settings["retention.ms"], 10, 64)
+	segment, err2 := strconv.ParseInt(l.settings["segment.ms"], 10, 64)
+	switch {
+	case err != nil || err2 != nil:
+		return 0
+	case retention < 0:
+		return -1
+	}
+	const most = 100 * 365 * 24 * 3600 * 1000
+	return time.Duration(min(retention, most)+min(segment, most)) * time.Millisecond
 }
 
 func (t *Topic) findOrMake(ctx context.Context, topic string, plan func(*layout)) (*layout, error) {

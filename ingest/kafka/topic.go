@@ -15,7 +15,7 @@ type Topic struct {
 	opts       Options
 	brokers    brokers
 	partitions int
-	retention  time.Duration
+	keeps      time.Duration
 }
 
 // Open connects to the brokers and looks at the two topics. What does not exist
@@ -46,9 +46,11 @@ func (o *Options) apps() string { return o.Topic + ".apps" }
 // Partitions is how many partitions the topic of hits has.
 func (t *Topic) Partitions() int { return t.partitions }
 
-// Retention is how long the topic keeps hits, by its settings as they were when
-// it was opened: 0 if the brokers do not show them, negative for ever.
-func (t *Topic) Retention() time.Duration { return t.retention }
+// Keeps is the longest that a hit stays in the topic, but for the minutes that
+// brokers take to look: its retention and the age of a segment, which goes as a
+// whole, by its settings as they were when it was opened. 0 if the brokers do not
+// show them, negative for ever.
+func (t *Topic) Keeps() time.Duration { return t.keeps }
 
 // PartitionOf is the partition that all hits of an app are in.
 func (t *Topic) PartitionOf(app spoor.AppID) int {
