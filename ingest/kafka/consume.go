@@ -26,6 +26,7 @@ type Poisoned struct {
 
 // A batch is full when it holds so much. A record more may come on top.
 const (
+	batchHitsMin     = 64 // that there is room for
 	batchHitsMax     = 4096
 	batchBytesMax    = 4 << 20
 	batchPoisonedMax = 100
@@ -77,6 +78,7 @@ type inbox struct {
 	change *sync.Cond
 	batch  *Batch
 	bytes  int
+	before int // hits of the batch before this one; the next may be alike
 	ended  bool
 	err    error
 }
@@ -108,7 +110,7 @@ func (in *inbox) put(ctx context.Context) func(offset int64, key, value []byte) 
 		b := in.batch
 		var err error
 		if b.Hits == nil {
-			b.Hits = make([]spoor.Hit, 0, 256)
+			b.Hits = make([]spoor.Hit, 0, max(batchHitsMin, in.before))
 		}
 		if b.Hits, err = readRecord(value, b.Hits); err != nil {
 			b.Poisoned = append(b.Poisoned, Poisoned{Offset: offset, Value: bytes.Clone(value), Why: err})
@@ -143,7 +145,7 @@ func (in *inbox) take(ctx context.Context) (*Batch, error) {
 		return nil, in.err
 	}
 	b := in.batch
-	in.batch, in.bytes = &Batch{Partition: in.partition}, 0
+	in.batch, in.bytes, in.before = &Batch{Partition: in.partition}, 0, len(b.Hits)
 	in.change.Broadcast()
 	return b, nil
 }

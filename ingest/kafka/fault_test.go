@@ -226,12 +226,12 @@ func TestBrokersSlow(t *testing.T) {
 // Goal: without brokers a write ends soon and memory is bounded; once they are
 // back all goes on.
 // Method: brokers are taken away. Writes return ErrBusy within their bound, one
-// at a time finds out and the others return at once; what waits stays below
-// BytesMax. The brokers come back from their directory, and the ledger is even.
+// at a time finds out and the others return at once; what has no room below
+// BytesMax returns at once too. The brokers come back from their directory, and the ledger is even.
 func TestBrokersAway(t *testing.T) {
 	c := fakeCluster(t)
 	o := c.options(t)
-	o.wait, o.BytesMax, o.RecordBytesMax = 400*time.Millisecond, 256<<10, 128<<10
+	o.wait, o.BytesMax, o.RecordBytesMax = 400*time.Millisecond, 1<<20, 128<<10
 	topic := openTopic(t, o)
 	s := openSink(t, topic)
 	l := newLedger()
@@ -255,30 +255,36 @@ func TestBrokersAway(t *testing.T) {
 	}
 	probing.Wait()
 
-	var most atomic.Int64
-	for range 50 {
+	// Another partition, that has not failed yet: 80 writes of 20 KiB, of which
+	// 1 MiB may wait, in several batches.
+	var atOnce, late atomic.Int64
+	for range 80 {
 		many.Go(func() {
-			err := s.Write([]spoor.Hit{{App: 2, ID: "large", Title: strings.Repeat("x", 20<<10)}})
-			for now := s.Figures().Waiting; ; {
-				if was := most.Load(); now <= was || most.CompareAndSwap(was, now) {
-					break
-				}
-			}
-			if !errors.Is(err, spoor.ErrBusy) {
+			start := time.Now()
+			if err := s.Write([]spoor.Hit{{App: 3, ID: "large", Title: strings.Repeat("x", 20<<10)}}); !errors.Is(err, spoor.ErrBusy) {
 				t.Errorf("one of many gave %v", err)
+			}
+			switch took := time.Since(start); {
+			case took < o.wait/2:
+				atOnce.Add(1)
+			case took > 3*o.wait:
+				late.Add(1)
 			}
 		})
 	}
 	many.Wait()
-	if s.Figures().Waiting != 0 {
-		t.Errorf("%d bytes wait when nobody does", s.Figures().Waiting)
+	if n := atOnce.Load(); n < 20 || n > 40 {
+		t.Errorf("%d of 80 writes were refused at once; 28 have no room", n)
 	}
-	if f := s.Figures(); f.Busy != 53 {
-		t.Errorf("%d writes were refused of 53", f.Busy)
+	if n := late.Load(); n > 0 {
+		t.Errorf("%d writes were held for more than three times their bound", n)
+	}
+	if f := s.Figures(); f.Waiting != 0 || f.Busy != 83 {
+		t.Errorf("%d bytes wait when nobody does, and %d writes were refused of 83", f.Waiting, f.Busy)
 	}
 
 	c.start(t)
-	back := []spoor.Hit{{App: 1, ID: "first"}, {App: 1, ID: "probe"}, {App: 2, ID: "large"}}
+	back := []spoor.Hit{{App: 1, ID: "first"}, {App: 1, ID: "probe"}, {App: 3, ID: "large"}}
 	poll(t, "brokers are back", func() bool { return s.Write(back) == nil })
 	for _, h := range back {
 		l.sent[h.ID] = true

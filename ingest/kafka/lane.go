@@ -69,6 +69,10 @@ func (l *lane) run() {
 		err := l.send(l.batch)
 		l.mu.Lock()
 		l.busy, l.down = false, err
+		if err != nil { // nor would the next batch go through
+			l.batch = append(l.batch, l.queue...)
+			l.drop(len(l.queue))
+		}
 		l.mu.Unlock()
 		for _, p := range l.batch {
 			p.finish(err)
@@ -81,21 +85,27 @@ func (l *lane) run() {
 func (l *lane) next() bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	for len(l.queue) == 0 {
-		if l.closed {
-			return false
-		}
-		l.come.Wait()
-	}
-	l.busy = true
-	most := l.s.t.opts.RecordBytesMax
-	if rest := linger - time.Since(l.queue[0].since); rest > 0 && l.bytes < most && !l.closed {
-		l.mu.Unlock()
-		time.Sleep(rest)
-		l.mu.Lock()
-	}
 	clear(l.batch)
 	l.batch = l.batch[:0]
+	most := l.s.t.opts.RecordBytesMax
+	for {
+		for len(l.queue) == 0 {
+			if l.closed {
+				return false
+			}
+			l.come.Wait()
+		}
+		l.busy = true
+		if rest := linger - time.Since(l.queue[0].since); rest > 0 && l.bytes < most && !l.closed {
+			l.mu.Unlock()
+			time.Sleep(rest)
+			l.mu.Lock()
+		}
+		if l.expire(); len(l.queue) > 0 {
+			break
+		}
+		l.busy = false
+	}
 	n, bytes := 0, 0
 	for n < len(l.queue) && n < batchRecords {
 		size := len(l.queue[n].record.value)
@@ -106,11 +116,27 @@ func (l *lane) next() bool {
 		n++
 	}
 	l.batch = append(l.batch, l.queue[:n]...)
-	l.bytes -= bytes
+	l.drop(n)
+	return true
+}
+
+// expire refuses what has waited behind slow batches for as long as a Write may.
+func (l *lane) expire() {
+	for len(l.queue) > 0 && time.Since(l.queue[0].since) > l.s.t.opts.wait {
+		p := l.queue[0]
+		l.drop(1) // before its Write returns and takes the record back
+		p.finish(spoor.ErrBusy)
+	}
+}
+
+// drop takes the first n records out of the queue.
+func (l *lane) drop(n int) {
+	for _, p := range l.queue[:n] {
+		l.bytes -= len(p.record.value)
+	}
 	rest := copy(l.queue, l.queue[n:])
 	clear(l.queue[rest:])
 	l.queue = l.queue[:rest]
-	return true
 }
 
 // send produces a batch until it is acknowledged or its time is over. What a
@@ -181,13 +207,12 @@ func (l *lane) count(batch []*part) {
 // too large alone is refused: the topic takes less than when it was opened.
 func (l *lane) divide(batch []*part) error {
 	if len(batch) > 1 {
-		var failed error
 		for i := range batch {
 			if err := l.send(batch[i : i+1]); err != nil {
-				failed = err
+				return err
 			}
 		}
-		return failed
+		return nil
 	}
 	p := batch[0]
 	l.s.t.opts.Log.Error("a record is larger than the topic takes; raise its max.message.bytes", "topic", l.s.t.opts.Topic, "partition", l.partition, "bytes", len(p.record.value))
