@@ -11,10 +11,10 @@ CLIENTS       := testdata/clients testdata/browser query/dashboard
 export GOTOOLCHAIN := local
 
 .DEFAULT_GOAL := help
-.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench bench-large geoip dist clean go
+.PHONY: help run build test test-tools clients pins format vet lint unit fuzz bench bench-large demo-cluster geoip dist clean go
 
 help: ## list the targets
-	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' Makefile
+	@awk -F':.*## ' '/^[a-z-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' Makefile
 
 run: build ## build and start the demo: collector on 127.0.0.1:8080 with a page at /demo, dashboard and reads on :8081, data in ./data
 	@exec bin/spoor serve --demo --data ./data
@@ -44,6 +44,9 @@ bench: go ## measure against the targets on this machine, with a ledger of what 
 LARGE ?=
 bench-large: go ## build a store of 50 million hits and a million profiles, and measure statistics; takes 9 GB
 	@CGO_ENABLED=0 $(GO) run ./bench -large $(LARGE)
+
+demo-cluster: go ## brokers, two collectors and a store node on this machine under load, two of them killed: nothing is lost, nothing doubled
+	@CGO_ENABLED=0 $(GO) run ./bench -cluster
 
 geoip: ## fetch a real GeoIP database into ./geoip
 	@sh enrich/fetch-geoip.sh

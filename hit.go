@@ -283,6 +283,8 @@ const (
 	ReasonErased  Reason = "erased"         // the person was erased after this happened
 	ReasonObject  Reason = "objected"       // the person objected to being tracked
 	ReasonClosed  Reason = "app_closed"     // the app takes no data any more
+
+	ReasonTooLarge Reason = "hit_too_large" // larger than a record of the log behind another machine
 )
 
 // Errors of a Sink that concern a whole batch: none of its hits was taken.

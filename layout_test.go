@@ -20,6 +20,7 @@ var mayImport = map[string][]string{
 	".":              {},
 	"ingest":         {"ingest/widget"},
 	"ingest/certs":   {},
+	"ingest/kafka":   {},
 	"enrich":         {},
 	"store":          {},
 	"query":          {},
@@ -47,8 +48,8 @@ var homes = []struct {
 	{"github.com/mssola/useragent", []string{"enrich"}},
 	{"github.com/evanw/esbuild", []string{"ingest/widget/build", "query/dashboard/build"}},
 	{"golang.org/x/crypto/acme", []string{"ingest/certs"}},
-	{"github.com/segmentio/kafka-go", nil},
-	{"github.com/twmb/franz-go", nil},
+	{"github.com/segmentio/kafka-go", []string{"ingest/kafka"}},
+	{"github.com/twmb/franz-go", []string{"bench"}},
 	{"github.com/google/go-containerregistry", []string{"cmd/spoor/dist"}},
 }
 

@@ -28,6 +28,7 @@ type options struct {
 	cpuProfile           string
 	memProfile           string
 	forget, blast, large bool
+	cluster              bool
 	rollUps              bool
 	feed                 bool
 	profiles             int
@@ -73,6 +74,7 @@ func readFlags() options {
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
+	flag.BoolVar(&o.cluster, "cluster", false, "show brokers, two collectors and a store node under load and kills, and nothing else")
 	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
 	flag.BoolVar(&o.feed, "feed", false, "measure what a feed costs and how far behind its followers are, and nothing else")
 	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
@@ -137,6 +139,9 @@ func measure(o options) (err error) {
 	}
 	if b.binary, err = build(b.work); err != nil {
 		return err
+	}
+	if o.cluster {
+		return b.showCluster()
 	}
 	m, err := describeMachine(b.work, b.binary)
 	if err != nil {

@@ -81,7 +81,7 @@ func (p *process) watch(out io.ReadCloser, ready chan struct{}) {
 		p.tail = append(p.tail, line)
 		p.tail = p.tail[max(0, len(p.tail)-tailLines):]
 		p.mu.Unlock()
-		if p.collector != "" && ready != nil {
+		if p.collector+p.readSide != "" && ready != nil {
 			close(ready)
 			ready = nil
 		}

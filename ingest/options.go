@@ -35,6 +35,11 @@ type Options struct {
 	// SaltFile keeps the salts of cookieless visitors over a restart [memory
 	// only: visitors of the day count once more].
 	SaltFile string
+	// ShareSalt agrees with the other collectors on the salt of a day: it is
+	// offered one that was made at an instant, in Unix ms, and returns the one that
+	// all use, and when that was made. Without it several collectors count a
+	// cookieless visitor several times [this collector's own].
+	ShareSalt func(day spoor.Day, made int64, salt []byte) (int64, []byte, error)
 	// Object makes the person with a profile key object to being tracked; it
 	// returns once that is on disk [opt-out links are refused].
 	Object func(app *spoor.App, key string) error

@@ -133,6 +133,7 @@ var refusals = []refusal{
 	{spoor.ReasonErased, 403, "the person was erased after this happened; nothing was kept", 0, false},
 	{spoor.ReasonObject, 403, "the person objected to being tracked; nothing was kept, stop sending for this person", 0, false},
 	{spoor.ReasonClosed, 403, "the app takes no data any more", 0, false},
+	{spoor.ReasonTooLarge, 413, "the event is larger than the log takes in one record; nothing of it was kept, send less with it", 0, false},
 }
 
 // refusalIndex finds a reason's line; it never changes after start.

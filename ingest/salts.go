@@ -32,7 +32,8 @@ const saltLife = 48 * time.Hour
 type salts struct {
 	path    string // of the file; empty: memory only
 	now     func() time.Time
-	mu      sync.Mutex // held while the list changes
+	share   func(day spoor.Day, made int64, salt []byte) (int64, []byte, error) // see Options
+	mu      sync.Mutex                                                          // held while the list changes
 	current atomic.Pointer[[]salt]
 	timer   *time.Timer
 }
@@ -49,8 +50,8 @@ func (s *salt) live(now int64) bool {
 }
 
 // openSalts reads the salts that are still in use and deletes the others.
-func openSalts(path string, now func() time.Time) (*salts, error) {
-	s := &salts{path: path, now: now}
+func openSalts(path string, now func() time.Time, share func(spoor.Day, int64, []byte) (int64, []byte, error)) (*salts, error) {
+	s := &salts{path: path, now: now, share: share}
 	s.current.Store(new([]salt))
 	if path == "" {
 		return s, nil
@@ -156,6 +157,15 @@ func (s *salts) of(day spoor.Day) ([]byte, error) {
 	made := salt{Day: day, Made: now, Key: make([]byte, sha256.Size)}
 	if _, err := rand.Read(made.Key); err != nil {
 		return nil, fmt.Errorf("cannot make a salt for cookieless visitors: %w", err)
+	}
+	if s.share != nil {
+		var err error
+		if made.Made, made.Key, err = s.share(day, made.Made, made.Key); err != nil {
+			return nil, fmt.Errorf("cannot agree on a salt for cookieless visitors with the other collectors: %w", err)
+		}
+		if len(made.Key) != sha256.Size || !made.live(now) {
+			return nil, errors.New("cannot use the salt of the other collectors: it is too old or has a wrong length; compare the clocks")
+		}
 	}
 	list := []salt{made}
 	for _, one := range *s.current.Load() {

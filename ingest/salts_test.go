@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"errors"
 	"net/netip"
 	"os"
 	"path/filepath"
@@ -18,7 +19,7 @@ func TestSalts(t *testing.T) {
 	now := noon
 	open := func() *salts {
 		t.Helper()
-		s, err := openSalts(path, func() time.Time { return now })
+		s, err := openSalts(path, func() time.Time { return now }, nil)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -85,7 +86,60 @@ func TestSalts(t *testing.T) {
 	if err := os.WriteFile(path, []byte("junk"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := openSalts(path, time.Now); err == nil || !strings.Contains(err.Error(), "delete the file") {
+	if _, err := openSalts(path, time.Now, nil); err == nil || !strings.Contains(err.Error(), "delete the file") {
 		t.Errorf("a broken file: %v", err)
+	}
+}
+
+// Goal: two collectors know a cookieless visitor by one number, whichever met it
+// first; what the others' clocks make unusable, and a failure to agree, is an
+// error and not a number of one's own.
+// Method: both are offered the first salt that either made.
+func TestSharedSalts(t *testing.T) {
+	now, day := noon, spoor.DayOf(noon, time.UTC)
+	type offer struct {
+		made int64
+		salt []byte
+	}
+	first := map[spoor.Day]offer{}
+	var broken error
+	share := func(day spoor.Day, made int64, salt []byte) (int64, []byte, error) {
+		if _, ok := first[day]; !ok {
+			first[day] = offer{made, salt}
+		}
+		return first[day].made, first[day].salt, broken
+	}
+	collector := func() *salts {
+		s, err := openSalts("", func() time.Time { return now }, share)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return s
+	}
+	ip := netip.MustParseAddr("203.0.113.7")
+	one, two := collector(), collector()
+	a, err := one.number(1, day, ip, "Firefox")
+	if err != nil {
+		t.Fatal(err)
+	}
+	now = now.Add(time.Hour)
+	if b, err := two.number(1, day, ip, "Firefox"); err != nil || a != b {
+		t.Errorf("another collector gives %q, %v; want %q", b, err, a)
+	}
+	now = noon.Add(saltLife)
+	if err := two.expire(); err != nil || len(*two.current.Load()) != 0 {
+		t.Errorf("it lives longer with who got it later: %v", err)
+	}
+	now = noon
+	first[day+1] = offer{now.Add(-saltLife).UnixMilli(), make([]byte, 32)}
+	first[day+2] = offer{now.UnixMilli(), []byte("short")}
+	for _, d := range []spoor.Day{day + 1, day + 2} {
+		if key, err := one.number(1, d, ip, "Firefox"); err == nil {
+			t.Errorf("%+v was used and gave %q", first[d], key)
+		}
+	}
+	broken = errors.New("no broker answers")
+	if key, err := collector().number(1, day, ip, "Firefox"); err == nil {
+		t.Errorf("without agreement a collector gives %q", key)
 	}
 }

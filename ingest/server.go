@@ -47,7 +47,7 @@ func New(o Options) (*Server, error) {
 		masked[i] = p.Masked()
 	}
 	o.TrustedProxies = masked
-	salts, err := openSalts(o.SaltFile, o.Now)
+	salts, err := openSalts(o.SaltFile, o.Now, o.ShareSalt)
 	if err != nil {
 		return nil, err
 	}

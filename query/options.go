@@ -26,6 +26,11 @@ type Options struct {
 	Metrics func(io.Writer) error
 	// Privacy writes the record of processing of some apps as Markdown; nil: 404.
 	Privacy func(w io.Writer, apps []*spoor.App) error
+	// Cluster tells how far the topic is stored that this process reads; nil: 409.
+	Cluster func() (*Cluster, error)
+	// TopicKeeps is how long the topic that this process reads keeps what came in;
+	// receipts say until when. Default: there is no topic.
+	TopicKeeps time.Duration
 	// Figures reads the counters of the process; nil: /api/figures is 404. It is
 	// called once a second while the Server serves.
 	Figures func() Figures

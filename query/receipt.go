@@ -7,8 +7,13 @@ import (
 	"github.com/spoorhq/spoor"
 )
 
-// writeReceipt appends a receipt with the stages that it has reached.
-func writeReceipt(w *jsonWriter, r *spoor.Receipt) {
+// writeReceipt appends a receipt with the stages that it has reached, and when
+// the topic, if there is one, drops what had come in until the removal.
+func (s *Server) writeReceipt(w *jsonWriter, r *spoor.Receipt) {
+	expired := int64(0)
+	if s.opt.TopicKeeps > 0 && r.Decided != 0 {
+		expired = r.Decided + s.opt.TopicKeeps.Milliseconds()
+	}
 	w.begin('{')
 	w.int("id", int64(r.ID))
 	w.text("app", r.App)
@@ -21,14 +26,14 @@ func writeReceipt(w *jsonWriter, r *spoor.Receipt) {
 	w.int("bytes", r.Bytes)
 	w.key("stages")
 	w.begin('[')
-	for _, s := range []struct {
+	for _, stage := range []struct {
 		name string
 		at   int64
-	}{{"asked", r.Asked}, {"removed", r.Decided}, {"bytes_gone", r.Gone}, {"backups_expired", r.Backups}} {
-		if s.at != 0 {
+	}{{"asked", r.Asked}, {"removed", r.Decided}, {"bytes_gone", r.Gone}, {"backups_expired", r.Backups}, {"topic_expired", expired}} {
+		if stage.at != 0 {
 			w.begin('{')
-			w.text("stage", s.name)
-			w.time("at", s.at)
+			w.text("stage", stage.name)
+			w.time("at", stage.at)
 			w.end('}')
 		}
 	}
@@ -66,7 +71,7 @@ func (c *call) receipts() error {
 					return nil
 				}
 				line.b = line.b[:0]
-				writeReceipt(&line, r)
+				c.s.writeReceipt(&line, r)
 				line.b = append(line.b, '\n')
 				if _, err := w.Write(line.b); err != nil {
 					return fmt.Errorf("cannot write: %w", err)

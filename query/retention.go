@@ -106,7 +106,7 @@ func (c *call) readRetention() error {
 		if !c.who.role.Allows(admin) { // as in the audit log
 			newest[i].Subject = ""
 		}
-		writeReceipt(&w, &newest[i])
+		c.s.writeReceipt(&w, &newest[i])
 	}
 	w.end(']')
 	w.time("last_sweep", o.LastSweep)
@@ -145,7 +145,7 @@ func (c *call) eraseUser() error {
 		return nil
 	}
 	var w jsonWriter
-	writeReceipt(&w, r)
+	c.s.writeReceipt(&w, r)
 	return c.reply(fasthttp.StatusOK, &w)
 }
 

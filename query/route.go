@@ -118,6 +118,7 @@ func routes() []route {
 		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
 		route{"GET", "/api/admin/receipts/", scopeAllApps, admin, "", (*call).receipts},
 		route{"GET", "/api/admin/privacy/", scopeAllApps, admin, "", (*call).privacy},
+		route{"GET", "/api/admin/cluster/", scopeAllApps, admin, "", (*call).cluster},
 		route{"GET", "/api/admin/audit/", scopeAllApps, admin, "audit.read", (*call).readAudit},
 		route{"GET", "/api/admin/apps/", scopeAllApps, admin, "", (*call).listApps},
 		route{"POST", "/api/admin/apps/", scopeAllApps, admin, "apps.create", (*call).createApp},

@@ -96,6 +96,19 @@ func (s *Store) AppByShare(token string) *spoor.App {
 // AllApps lists the apps by number. The slice must not be changed.
 func (s *Store) AllApps() []*spoor.App { return s.apps.Load().all }
 
+// NewestApp is the highest number that an app ever had here; 0: there was none.
+func (s *Store) NewestApp() (id spoor.AppID, err error) {
+	err = s.view(func(db *pebble.DB) error {
+		_, made, err := readStoreMark(db)
+		id = spoor.AppID(made)
+		return err
+	})
+	for _, app := range s.AllApps() {
+		id = max(id, app.ID)
+	}
+	return id, err
+}
+
 func readApps(db *pebble.DB) (*directory, error) {
 	var apps []*spoor.App
 	err := scan(db, []byte{prefixApp}, func(key, value []byte) error {

@@ -41,7 +41,7 @@ func (r *Report) problem(format string, args ...any) {
 // every hit's profile exists and knows the day; activity, accounts and
 // roll-ups are a scan of the hits; identifiers point at living profiles and
 // back; stored = present + swept + erased; every event id points at its hit;
-// every audit log is the chain that was written.
+// every audit log is the chain that was written; offsets of topics can be read.
 //
 // It needs memory for each profile and event of one app at a time. While it
 // works it calls progress, if that is not nil, every million records. An error
@@ -64,6 +64,9 @@ func (s *Store) Check(progress func(*Report)) (*Report, error) {
 				return fmt.Errorf("cannot check app %q: %w", app.Name, err)
 			}
 			r.Apps++
+		}
+		if err := checkSources(snapshot, r); err != nil {
+			return err
 		}
 		return s.checkAudits(snapshot, r)
 	})

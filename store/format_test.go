@@ -47,6 +47,11 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-catalogue", catalogueKey(nil, 3, collectionRef{spoor.CollectionList, 7}))
 	line("key-size", sizeKey(nil, 3, 7, 20522))
 	line("key-member", memberKey(nil, 3, collectionRef{spoor.CollectionTag, 7}, 2))
+	from := sourceRef{topicHash("spoor"), 5}
+	line("key-topic", sourceKey(nil, from))
+	line("key-poisoned", poisonedKey(nil, from, 7))
+	line("topic", (&source{Offset: Offset{Topic: "spoor", Next: 900, Missed: 5, Poisoned: 1}, salt: salt{1, 2, 3}}).appendTo(nil))
+	line("poisoned", (&Poisoned{Offset: 0, Bytes: 12, Why: "not a record", At: 1773144000000, Sum: [16]byte{9}}).appendTo(nil))
 	line("collection", appendCollection(nil, &spoor.Collection{Name: "vip", Description: "x", Created: 5, Filter: &spoor.Filter{Op: spoor.FilterTag, Name: "a"}}))
 	line("hit", appendHit(nil, &h))
 	line("state", sampleState().appendTo(nil))

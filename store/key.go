@@ -28,6 +28,7 @@ const (
 	prefixProfile   = 'P'
 	prefixReceipt   = 'R' // receipts of removals
 	prefixTable     = 'S' // roll-ups of a sealed day, by dimension
+	prefixTopic     = 'T' // how far the partitions of topics are stored, and records of them that could not be read
 	prefixUncounted = 'U' // hits of a group whose counts were put off
 	prefixWriter    = 'W' // the writer's own counters
 	prefixAudit     = 'X' // who read, exported, changed or erased what
@@ -173,6 +174,18 @@ func storeKey() []byte { return key1(nil, prefixWriter, 0) }
 // uncountedKey is a slot of the ring of groups.
 func uncountedKey(slot uint64) []byte {
 	return binary.BigEndian.AppendUint16([]byte{prefixUncounted}, uint16(slot))
+}
+
+// sourceKey is how far a partition of a topic is stored.
+func sourceKey(dst []byte, of sourceRef) []byte {
+	return binary.BigEndian.AppendUint32(append(append(dst, prefixTopic), of.topic[:]...), of.partition)
+}
+
+const sourceKeyBytes = 1 + 16 + 4
+
+// poisonedKey is a slot of the list of records that could not be read.
+func poisonedKey(dst []byte, of sourceRef, slot uint16) []byte {
+	return binary.BigEndian.AppendUint16(sourceKey(dst, of), slot)
 }
 
 func formatKey() []byte { return []byte{prefixFormat} }

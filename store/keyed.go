@@ -30,6 +30,7 @@ const (
 	hashSequence             // a number in place of both
 	hashEdit                 // the tie of an edit
 	hashPermute              // keys of the permutation
+	hashPoisoned             // a record that cannot be read, keyed by its partition's salt
 )
 
 // ident is the keyed hash of an identifier in its compared form.

@@ -8,7 +8,7 @@ import (
 )
 
 // request is one caller's work for the writer: hits, or anything else as a
-// function that the writer calls.
+// function that the writer calls. With both the function decides about the hits.
 type request struct {
 	hits  []spoor.Hit
 	do    func(*group) error

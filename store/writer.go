@@ -40,6 +40,7 @@ type writer struct {
 	receipts map[receiptRef]*storedReceipt // of removals that go on
 	waiting  []waitingDay
 	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
+	sources  map[sourceRef]*source  // partitions of topics, loaded on first use
 	stale    bool                   // memory is not what the store holds; see reset
 	unused   []*pending             // see recycle
 	rowNames *rowNames
@@ -433,7 +434,7 @@ func (w *writer) recall() error {
 	w.apps = map[spoor.AppID]*appState{}
 	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
 	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
-	w.days, w.waiting, w.chains = 0, nil, nil
+	w.days, w.waiting, w.chains, w.sources = 0, nil, nil, nil
 	w.receipts = map[receiptRef]*storedReceipt{}
 	return w.recount()
 }

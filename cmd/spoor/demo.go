@@ -15,11 +15,11 @@ const demoName = "demo"
 // prepareDemo makes the open app, and keeps a store that has one off the
 // network: anyone could read it.
 func (c *serveCommand) prepareDemo(st *store.Store, clock func() time.Time) error {
-	app := st.AppByName(demoName)
-	if app != nil && app.Demo {
-		return loopbackOnly(c.addresses()...)
+	if err := demoStays(st.AppByName(demoName), c.addresses()...); err != nil {
+		return err
 	}
-	if !c.Demo {
+	app := st.AppByName(demoName)
+	if !c.Demo || app != nil && app.Demo {
 		return nil
 	}
 	if app != nil {
@@ -34,6 +34,14 @@ func (c *serveCommand) prepareDemo(st *store.Store, clock func() time.Time) erro
 		Tokens: []spoor.Token{{Name: demoName, Role: spoor.RoleAdmin, Hash: spoor.HashToken(demoName), Created: now}},
 	})
 	return err
+}
+
+// demoStays keeps the demo app, if that is it, off the network.
+func demoStays(app *spoor.App, addresses ...string) error {
+	if app == nil || !app.Demo {
+		return nil
+	}
+	return loopbackOnly(addresses...)
 }
 
 // addresses are all that are listened on.

@@ -63,6 +63,9 @@ func (c *eraseCommand) Run() error {
 	default:
 		fmt.Printf("%d persons erased; no byte is left in the files; the last receipt is %d of app %s\n", done, r.ID, r.App)
 	}
+	if until := r.at("topic_expired"); until != "-" {
+		fmt.Printf("the topic drops what had come in of them by %s\n", until)
+	}
 	if len(who) > 1 { // one has it in the error below
 		for _, err := range refused {
 			fmt.Fprintln(os.Stderr, err)

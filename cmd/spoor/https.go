@@ -63,7 +63,7 @@ type front struct {
 	keeper   *certs.Keeper // nil: public is plain HTTP
 }
 
-func (c *serveCommand) openFront(keeper *certs.Keeper) (f front, err error) {
+func (c *takeFlags) openFront(keeper *certs.Keeper) (f front, err error) {
 	f.keeper = keeper
 	if f.listener, err = listen(c.Listen, "--listen", "SPOOR_LISTEN"); err != nil {
 		return f, err

@@ -33,12 +33,15 @@ Run it:
   spoor app create shop --timezone Europe/Warsaw --data /var/lib/spoor
   spoor app tokens shop --create crm --role read --data /var/lib/spoor
 
-Commands without "serve" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names. On a server that "init" has set up, those who may read /etc/spoor/spoor.env (or the file that SPOOR_ENV_FILE names) need no --data: SPOOR_DATA in it is the default of all commands but "serve", which gets its settings from systemd.`
+Commands other than "serve", "collect" and "store" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names. On a server that "init" has set up, those who may read /etc/spoor/spoor.env (or the file that SPOOR_ENV_FILE names) need no --data: SPOOR_DATA in it is the default of all commands but "serve", which gets its settings from systemd.`
 
 // commandLine is all of spoor's configuration. Kong fills it from flags and,
 // where a flag is absent, from the environment.
 type commandLine struct {
 	Serve      serveCommand      `cmd:"" help:"Run the collector and the read side."`
+	Collect    collectCommand    `cmd:"" help:"Run a collector alone, which hands what it takes in to Kafka: where one machine is not enough."`
+	Store      storeCommand      `cmd:"" help:"Run the store and the read side alone, which read from Kafka what collectors took in."`
+	Cluster    clusterCommand    `cmd:"" help:"Show the partitions of the topic: how far each is stored, how much waits, which apps are in it."`
 	App        appCommand        `cmd:"" help:"Make and change apps: keys, tokens, settings."`
 	Init       initCommand       `cmd:"" help:"Set a server up: asks for host name and site, makes data directory, app, login and settings, prints the snippet for the pages."`
 	GeoIP      geoipCommand      `cmd:"" name:"geoip" help:"Fetch a GeoIP database."`
@@ -67,25 +70,42 @@ type dataFlag struct {
 }
 
 type serveCommand struct {
-	Data   string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
-	Listen string `help:"Address of the collector, which only takes data in. [${default}]" default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
-	Admin  string `help:"Address of the read side: dashboard, REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
-	GeoIP  string `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
-	Demo   bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
+	keepFlags    `embed:""`
+	takeFlags    `embed:""`
+	processFlags `embed:""`
 
+	Demo      bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
+	PublicAPI bool   `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
+	App       bool   `help:"Serve the dashboard and its API behind a login under /app on the collector's address, and shared overviews under /share." env:"SPOOR_APP"`
+	Clock     string `help:"With --demo, for tests and demonstrations: let the clock begin at this instant." env:"SPOOR_CLOCK" placeholder:"RFC3339"`
+}
+
+// keepFlags are of what keeps hits and answers for them: serve and store.
+type keepFlags struct {
+	Data       string `help:"Directory of the data. [${default}]" default:"./data" env:"SPOOR_DATA" placeholder:"DIR" type:"path"`
+	Admin      string `help:"Address of the read side: dashboard, REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
+	PublicURL  string `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
+	AdminToken string `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
+
+	SweepGrace     time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
+	WebhookPrivate bool          `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`
+
+	Store storeLimits `embed:"" group:"Limits"`
+}
+
+// takeFlags are of what takes hits in: serve and collect.
+type takeFlags struct {
+	Listen         string    `help:"Address of the collector, which only takes data in. [${default}]" default:"127.0.0.1:8080" env:"SPOOR_LISTEN" placeholder:"HOST:PORT"`
+	GeoIP          string    `name:"geoip" help:"GeoIP database: an .mmdb file, a directory, or several by comma. Without it a tiny one of documentation addresses is used." env:"SPOOR_GEOIP" placeholder:"PATH"`
 	TrustedProxies []network `help:"Networks whose X-Forwarded-For is believed, by comma." env:"SPOOR_TRUSTED_PROXIES" placeholder:"CIDR"`
-	PublicAPI      bool      `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
-	App            bool      `help:"Serve the dashboard and its API behind a login under /app on the collector's address, and shared overviews under /share." env:"SPOOR_APP"`
-	PublicURL      string    `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
-	AdminToken     string    `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
-
-	SweepGrace time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
-	Clock      string        `help:"With --demo, for tests and demonstrations: let the clock begin at this instant." env:"SPOOR_CLOCK" placeholder:"RFC3339"`
-
-	WebhookPrivate bool `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`
 
 	HTTPS  httpsFlags `embed:"" group:"HTTPS"`
 	Limits limitFlags `embed:"" group:"Limits"`
+}
+
+// processFlags are of all that run until they are stopped.
+type processFlags struct {
+	Memory memorySize `help:"What the process aims to stay below, like 400MiB: write buffers, cache and filters of the store, and what is remembered of profiles, for statistics and segments get their shares of it, and the garbage collector keeps to it. 0: 400MiB, or half of the memory that the machine or the control group has if that is less. [${default}]" default:"0" env:"SPOOR_MEMORY" placeholder:"SIZE" group:"Limits"`
 	Log    string     `help:"Least level that is logged: debug, info, warn, error." default:"info" enum:"debug,info,warn,error" env:"SPOOR_LOG"`
 }
 
@@ -104,9 +124,12 @@ type limitFlags struct {
 	ReadTimeout              time.Duration `help:"For a whole request. [${default}]" default:"10s" env:"SPOOR_READ_TIMEOUT" placeholder:"TIME"`
 	WriteTimeout             time.Duration `help:"For a whole reply. [${default}]" default:"10s" env:"SPOOR_WRITE_TIMEOUT" placeholder:"TIME"`
 	IdleTimeout              time.Duration `help:"Between two requests of a connection. [${default}]" default:"60s" env:"SPOOR_IDLE_TIMEOUT" placeholder:"TIME"`
-	QueueBytesMax            int64         `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
-	ReserveBytes             int64         `help:"Free disk space below which the store only reads. 0: a quarter of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
-	Memory                   memorySize    `help:"What the process aims to stay below, like 400MiB: write buffers, cache and filters of the store, and what is remembered of profiles, for statistics and segments get their shares of it, and the garbage collector keeps to it. 0: 400MiB, or half of the memory that the machine or the control group has if that is less. [${default}]" default:"0" env:"SPOOR_MEMORY" placeholder:"SIZE"`
+}
+
+// storeLimits are the store's.
+type storeLimits struct {
+	QueueBytesMax int64 `help:"Bytes of hits that wait to be written; more is answered 503 at once. [${default}]" default:"33554432" env:"SPOOR_QUEUE_BYTES_MAX" placeholder:"N"`
+	ReserveBytes  int64 `help:"Free disk space below which the store only reads. 0: a quarter of the disk, at most 512 MiB. [${default}]" default:"0" env:"SPOOR_RESERVE_BYTES" placeholder:"N"`
 }
 
 // check refuses limits that would let nothing in; the packages would take a
@@ -117,11 +140,20 @@ func (l *limitFlags) check() error {
 		"events-max": int64(l.EventsMax), "event-bytes-max": int64(l.EventBytesMax), "json-depth-max": int64(l.JSONDepthMax),
 		"header-count-max": int64(l.HeaderCountMax), "header-bytes-max": int64(l.HeaderBytesMax), "connections-max": int64(l.ConnectionsMax),
 		"connections-per-address-max": int64(l.ConnectionsPerAddressMax), "read-timeout": int64(l.ReadTimeout), "write-timeout": int64(l.WriteTimeout),
-		"idle-timeout": int64(l.IdleTimeout), "queue-bytes-max": l.QueueBytesMax,
+		"idle-timeout": int64(l.IdleTimeout),
 	} {
-		if n <= 0 {
-			return fmt.Errorf("cannot use --%s %d: want more than 0; leave it out for the default", name, n)
+		if err := aboveZero(name, n); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+func (l *storeLimits) check() error { return aboveZero("queue-bytes-max", l.QueueBytesMax) }
+
+func aboveZero(flag string, n int64) error {
+	if n <= 0 {
+		return fmt.Errorf("cannot use --%s %d: want more than 0; leave it out for the default", flag, n)
 	}
 	return nil
 }

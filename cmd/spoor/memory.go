@@ -39,7 +39,7 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 
 // boundMemory tells the garbage collector what to stay below, and returns it.
 // GOMEMLIMIT and GOGC win, as everywhere in Go.
-func (l *limitFlags) boundMemory(log *slog.Logger) int64 {
+func (l *processFlags) boundMemory(log *slog.Logger) int64 {
 	aim := l.memoryAim(log, memlimit.FromCgroup, memlimit.FromSystem)
 	if os.Getenv("GOMEMLIMIT") == "" {
 		debug.SetMemoryLimit(aim)
@@ -54,7 +54,7 @@ func (l *limitFlags) boundMemory(log *slog.Logger) int64 {
 // is, whichever is less: the other half is for the mapped GeoIP database, for
 // the files that the kernel keeps at hand, and for bursts. What bounds
 // cannot say (there is no control group, or no limit) does not count.
-func (l *limitFlags) memoryAim(log *slog.Logger, bounds ...memlimit.Provider) int64 {
+func (l *processFlags) memoryAim(log *slog.Logger, bounds ...memlimit.Provider) int64 {
 	if l.Memory > 0 {
 		return int64(l.Memory)
 	}

@@ -15,7 +15,7 @@ func TestMemoryAim(t *testing.T) {
 	f := func(asked memorySize, want int64, logged bool, bounds ...memlimit.Provider) {
 		t.Helper()
 		var log strings.Builder
-		l := limitFlags{Memory: asked}
+		l := processFlags{Memory: asked}
 		if got := l.memoryAim(slog.New(slog.NewTextHandler(&log, nil)), bounds...); got != want {
 			t.Errorf("the aim is %d, want %d", got, want)
 		}

@@ -4,45 +4,41 @@ import (
 	"cmp"
 	"io"
 	"slices"
+	"strconv"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/collectors"
 	"github.com/prometheus/common/expfmt"
 
-	"github.com/spoorhq/spoor/enrich"
+	"github.com/spoorhq/spoor"
 	"github.com/spoorhq/spoor/ingest"
-	"github.com/spoorhq/spoor/ingest/certs"
+	"github.com/spoorhq/spoor/ingest/kafka"
 	"github.com/spoorhq/spoor/query"
-	"github.com/spoorhq/spoor/retention"
-	"github.com/spoorhq/spoor/store"
 )
 
 // metrics prints the Stats of all stages as Prometheus text. It is the one
 // place that knows that format. No label comes from outside.
 type metrics struct {
 	registry *prometheus.Registry
-	store    *store.Store
-	enricher *enrich.Enricher
-	intake   *ingest.Server
-	reads    *query.Server
-	sweeper  *retention.Sweeper
-	notifier *retention.Notifier
-	keeper   *certs.Keeper // nil: no TLS
-	queueMax int64         // bytes
+	take     *take
+	keep     *keep
+	produced *kafka.Sink // nil: hits do not go to Kafka
+	consumer *consumer   // nil: they do not come from there
+	queueMax int64       // bytes
 }
 
 func newMetrics() *metrics {
 	m := &metrics{registry: prometheus.NewRegistry()}
-	m.registry.MustRegister(collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	m.registry.MustRegister(m, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
 
-// watch names the stages to read from. Call it once, before serving.
-func (m *metrics) watch(st *store.Store, e *enrich.Enricher, in *ingest.Server, q *query.Server, s *retention.Sweeper, n *retention.Notifier) {
-	m.store, m.enricher, m.intake, m.reads, m.sweeper, m.notifier = st, e, in, q, s, n
-	m.registry.MustRegister(m)
-}
+// watchTake and watchKeep name what to read from, before serving. A process has
+// one half or both.
+func (m *metrics) watchTake(t *take) { m.take = t }
+
+func (m *metrics) watchKeep(k *keep) { m.keep = k }
 
 func (m *metrics) write(w io.Writer) error {
 	families, err := m.registry.Gather()
@@ -60,12 +56,16 @@ func (m *metrics) write(w io.Writer) error {
 // figures reads what the dashboard shows of the process, the most frequent
 // refusal first.
 func (m *metrics) figures() query.Figures {
-	st, in := m.store.Stats(), m.intake.Stats()
+	st := m.keep.store.Stats()
 	f := query.Figures{
 		Hits: st.Hits, Groups: st.Groups, Fsync: time.Duration(st.FsyncSeconds * float64(time.Second)),
 		QueueBytes: st.QueueBytes, QueueBytesMax: m.queueMax, QueueRequests: st.QueueRequests,
 		DiskBytes: st.DiskBytes, DiskFreeBytes: st.DiskFreeBytes,
 	}
+	if m.take == nil {
+		return f
+	}
+	in := m.take.collector.Stats()
 	for reason, n := range in.Refusals {
 		if n += in.HitsRefused[reason]; n > 0 {
 			f.Refused += int64(n)
@@ -96,17 +96,26 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 	gauge := func(name, help string, value float64, labels ...string) {
 		send(prometheus.GaugeValue, name, help, value, labels...)
 	}
-	m.collectIntake(count, gauge)
-	m.collectEnrich(count, gauge)
-	m.collectStore(count, gauge)
-	m.collectRetention(count, gauge)
-	q := m.reads.Stats()
+	if m.take != nil {
+		m.collectIntake(count, gauge)
+		m.collectEnrich(count, gauge)
+	}
+	if m.keep != nil {
+		m.collectStore(count, gauge)
+		m.collectRetention(count, gauge)
+		m.collectReads(count, gauge)
+	}
+	m.collectKafka(count, gauge)
+}
+
+func (m *metrics) collectReads(count, gauge figure) {
+	q := m.keep.answer.Stats()
 	count("api_requests_total", "Requests on the read side.", float64(q.Requests))
 	count("api_denied_total", "Requests answered 401 or 403.", float64(q.Denied))
 	count("api_limited_total", "Requests answered 429.", float64(q.Limited))
 	count("api_failed_total", "Requests answered 5xx.", float64(q.Failed))
 	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
-	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.sweeper.Figures().AuditMissed))
+	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.keep.sweeper.Figures().AuditMissed))
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
 	count("app_logins_total", "Sessions that were opened at /app.", float64(q.Logins))
 	count("app_logins_failed_total", "Logins at /app that failed, or were one too many.", float64(q.LoginsFailed))
@@ -116,7 +125,7 @@ func (m *metrics) Collect(out chan<- prometheus.Metric) {
 }
 
 func (m *metrics) collectRetention(count, gauge figure) {
-	f := m.sweeper.Figures()
+	f := m.keep.sweeper.Figures()
 	count("swept_profiles_total", "Profiles that fell due and were removed.", float64(f.Profiles))
 	count("swept_hits_total", "Hits that went with them.", float64(f.Hits))
 	count("aged_hits_total", "Hits that were too old and were removed, whosoever they were.", float64(f.Aged))
@@ -134,7 +143,7 @@ func (m *metrics) collectRetention(count, gauge figure) {
 		stopped = 1
 	}
 	gauge("sweeping_stopped", "1: the clock departed from the monotonic one, nothing is swept until a restart.", stopped)
-	n := m.notifier.Figures()
+	n := m.keep.notifier.Figures()
 	count("notices_sent_total", "Notices that a webhook took.", float64(n.Sent))
 	count("notices_failed_total", "Attempts that a webhook did not take; they are repeated.", float64(n.Failed))
 	count("notices_given_up_total", "Notices that no webhook took in three days.", float64(n.GivenUp))
@@ -144,7 +153,7 @@ func (m *metrics) collectRetention(count, gauge figure) {
 type figure func(name, help string, value float64, labels ...string)
 
 func (m *metrics) collectIntake(count, gauge figure) {
-	s := m.intake.Stats()
+	s := m.take.collector.Stats()
 	count("requests_total", "Requests on the collector.", float64(s.Requests))
 	count("received_bytes_total", "Bytes that the collector read from the network.", float64(s.BytesIn))
 	count("panics_total", "Bugs that were caught.", float64(s.Panics), "side", "collector")
@@ -165,13 +174,13 @@ func (m *metrics) collectIntake(count, gauge figure) {
 }
 
 func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
-	if m.keeper == nil {
+	if m.take.keeper == nil {
 		return
 	}
 	count("connections_made_room_total", "Idle connections that were closed for new ones, at the limit.", float64(s.MadeRoom))
 	count("tls_handshakes_total", "TLS handshakes that were done.", float64(s.Handshakes))
 	count("tls_handshakes_failed_total", "TLS handshakes that failed, or were not done in time.", float64(s.HandshakesFailed))
-	k := m.keeper.Stats()
+	k := m.take.keeper.Stats()
 	ends, failing := 0.0, 0.0
 	if !k.Ends.IsZero() {
 		ends = float64(k.Ends.Unix())
@@ -184,7 +193,7 @@ func (m *metrics) collectTLS(s ingest.Stats, count, gauge figure) {
 }
 
 func (m *metrics) collectEnrich(count, gauge figure) {
-	s := m.enricher.Stats()
+	s := m.take.enricher.Stats()
 	count("bots_total", "Hits marked as made by bots.", float64(s.Bots))
 	count("redactions_total", "Values that looked like addresses or secrets and were removed.", float64(s.Redactions))
 	count("geo_lookups_total", "Addresses looked up.", float64(s.GeoLookups))
@@ -199,7 +208,7 @@ func (m *metrics) collectEnrich(count, gauge figure) {
 }
 
 func (m *metrics) collectStore(count, gauge figure) {
-	s := m.store.Stats()
+	s := m.keep.store.Stats()
 	count("stored_total", "Hits on disk since the start.", float64(s.Hits))
 	count("groups_total", "Batches written; each is one fsync at most.", float64(s.Groups))
 	gauge("fsync_wait_seconds", "How long the last batch waited for its fsync.", s.FsyncSeconds)
@@ -215,8 +224,47 @@ func (m *metrics) collectStore(count, gauge figure) {
 	count("attributes_dropped_total", "Attribute values that did not fit or were too many.", float64(s.DroppedAttributes))
 	count("tail_dropped_total", "Hits not shown to slow watchers.", float64(s.TailDropped))
 	writable := 1.0
-	if m.store.Writable() != nil {
+	if m.keep.store.Writable() != nil {
 		writable = 0
 	}
 	gauge("writable", "1 if the store can write.", writable)
+}
+
+// collectKafka reads what goes to Kafka, and what comes from there.
+func (m *metrics) collectKafka(count, gauge figure) {
+	if m.produced != nil {
+		f := m.produced.Figures()
+		count("kafka_produced_hits_total", "Hits that all in-sync replicas have acknowledged.", float64(f.Hits))
+		count("kafka_produced_records_total", "Records that held them.", float64(f.Records))
+		count("kafka_produced_bytes_total", "Bytes of those records, before compression.", float64(f.Bytes))
+		count("kafka_requests_total", "Requests to the brokers that were acknowledged.", float64(f.Requests))
+		count("kafka_retries_total", "Requests to the brokers that failed and were sent again.", float64(f.Retries))
+		count("kafka_busy_total", "Writes that were refused: too much waited, or no acknowledgement came in time.", float64(f.Busy))
+		count("kafka_too_large_total", "Hits that no record can hold.", float64(f.Refused))
+		gauge("kafka_waiting_bytes", "Bytes that wait for the brokers' acknowledgement.", float64(f.Waiting))
+	}
+	if m.consumer == nil {
+		return
+	}
+	sum := m.consumer.counts()
+	count("kafka_consumed_total", "Hits of the topic by what became of them.", float64(sum.stored), "outcome", spoor.Stored.String())
+	count("kafka_consumed_total", "Hits of the topic by what became of them.", float64(sum.duplicates), "outcome", spoor.Duplicate.String())
+	for reason, n := range sum.refused {
+		count("kafka_consumed_refused_total", "Hits of the topic that the store refused, by reason.", float64(n), "reason", string(reason))
+	}
+	all, err := m.consumer.cluster()
+	if err != nil {
+		return
+	}
+	for _, p := range all.Read {
+		reading, number := 0.0, strconv.Itoa(p.Number)
+		if p.Reading {
+			reading = 1
+		}
+		gauge("kafka_stored_offset", "First record of a partition that is not stored.", float64(p.Stored), "partition", number)
+		gauge("kafka_lag_records", "Records of a partition that wait to be stored, as of a moment ago.", float64(p.End-p.Stored), "partition", number)
+		gauge("kafka_reading", "0: a partition cannot be read; the log says why.", reading, "partition", number)
+		count("kafka_missed_records_total", "Records that the topic dropped before they were read; alarm above 0.", float64(p.Missed), "partition", number)
+		count("kafka_poisoned_records_total", "Records that could not be read; spoor cluster --poisoned lists them.", float64(p.Poisoned), "partition", number)
+	}
 }

@@ -34,7 +34,26 @@ func (c *privacyCommand) Run() error {
 // privacy writes the record of processing: what is collected, for how long,
 // where it lies, and who may read it. All of it comes from the configuration
 // that is in force.
-func (c *serveCommand) privacy(now func() time.Time) func(io.Writer, []*spoor.App) error {
+func (c *serveCommand) privacy(now func() time.Time) privacyWriter {
+	return privacy(now, func(w *lines) {
+		w.add("- Data directory: %s, on this machine; no copy is sent anywhere. Backups are the operator's.", c.Data)
+		w.add("- Collector, which only takes data in: %s. Read side: %s%s.", c.Listen, c.Admin, onlyIf(c.PublicAPI, "; its REST API is also served by the collector")+onlyIf(c.App, "; all of it is also served by the collector under /app, behind a login"))
+		w.add("- The collector speaks %s.", onlyIf(!c.HTTPS.given(), "plain HTTP; https is up to a proxy before it")+onlyIf(c.HTTPS.given(), "https, TLS 1.2 or newer")+onlyIf(len(c.HTTPS.ACME) > 0, "; its certificates come from an authority, which is told the host names and the operator's address"))
+		c.writeAccess(w)
+	})
+}
+
+// writeAccess says who may read everything of what is kept here.
+func (f *keepFlags) writeAccess(w *lines) {
+	w.add("- Operator's socket: whoever may open files of the data directory may read everything.")
+	w.add("- A control plane with its own token %s; it manages apps and reads no personal data but receipts and the audit log.", onlyIf(f.AdminToken == "", "is not set up")+onlyIf(f.AdminToken != "", "is set up"))
+}
+
+// privacyWriter writes the record of processing of some apps.
+type privacyWriter = func(io.Writer, []*spoor.App) error
+
+// privacy writes the record of some apps; where says where data lies.
+func privacy(now func() time.Time, where func(*lines)) privacyWriter {
 	return func(out io.Writer, apps []*spoor.App) error {
 		at := now()
 		w := &lines{out: out}
@@ -44,11 +63,7 @@ func (c *serveCommand) privacy(now func() time.Time) func(io.Writer, []*spoor.Ap
 		w.add("")
 		w.add("## Where")
 		w.add("")
-		w.add("- Data directory: %s, on this machine; no copy is sent anywhere. Backups are the operator's.", c.Data)
-		w.add("- Collector, which only takes data in: %s. Read side: %s%s.", c.Listen, c.Admin, onlyIf(c.PublicAPI, "; its REST API is also served by the collector")+onlyIf(c.App, "; all of it is also served by the collector under /app, behind a login"))
-		w.add("- The collector speaks %s.", onlyIf(!c.HTTPS.given(), "plain HTTP; https is up to a proxy before it")+onlyIf(c.HTTPS.given(), "https, TLS 1.2 or newer")+onlyIf(len(c.HTTPS.ACME) > 0, "; its certificates come from an authority, which is told the host names and the operator's address"))
-		w.add("- Operator's socket: whoever may open files of the data directory may read everything.")
-		w.add("- A control plane with its own token %s; it manages apps and reads no personal data but receipts and the audit log.", onlyIf(c.AdminToken == "", "is not set up")+onlyIf(c.AdminToken != "", "is set up"))
+		where(w)
 		w.add("- Log: no addresses, identifiers or contents.")
 		for _, a := range apps {
 			writeAppPrivacy(w, a, at)

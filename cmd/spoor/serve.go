@@ -11,18 +11,11 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"sync"
 	"syscall"
 	"time"
 
-	"github.com/coreos/go-systemd/v22/daemon"
-
-	"github.com/spoorhq/spoor"
-	"github.com/spoorhq/spoor/enrich"
 	"github.com/spoorhq/spoor/ingest"
-	"github.com/spoorhq/spoor/ingest/certs"
 	"github.com/spoorhq/spoor/query"
-	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
 )
 
@@ -35,7 +28,7 @@ const (
 //
 //	collector ─▶ ingest ─▶ enrich ─▶ store ◀─ query ◀─ read side, unix socket
 func (c *serveCommand) Run() error {
-	if err := c.Limits.check(); err != nil {
+	if err := errors.Join(c.Limits.check(), c.Store.check()); err != nil {
 		return err
 	}
 	if err := c.checkLogin(); err != nil {
@@ -49,7 +42,7 @@ func (c *serveCommand) Run() error {
 	if c.Clock != "" && !c.Demo {
 		return errors.New("cannot use --clock without --demo: with a wrong date people would be forgotten before their time")
 	}
-	memory := c.Limits.boundMemory(log)
+	memory := c.boundMemory(log)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
 	if c.Demo {
@@ -60,9 +53,7 @@ func (c *serveCommand) Run() error {
 			c.TrustedProxies = append(c.TrustedProxies, network(netip.MustParsePrefix(p)))
 		}
 	}
-	st, err := store.Open(store.Options{
-		Dir: c.Data, Log: log, Now: now, MemoryBytes: memory, QueueBytesMax: c.Limits.QueueBytesMax, ReserveBytes: c.Limits.ReserveBytes,
-	})
+	st, err := c.open(memory, now, log)
 	if err != nil {
 		return err
 	}
@@ -82,121 +73,54 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if err := c.prepareDemo(st, now); err != nil {
 		return err
 	}
-	keeper, err := c.HTTPS.keeper(c.Data, now, log)
+	kept, err := c.keep(st, now, log, func(o *query.Options) { o.Privacy = c.privacy(now) })
 	if err != nil {
 		return err
 	}
-	enricher, err := enrich.New(enrich.Options{Next: st, Apps: st, GeoIPPath: c.GeoIP, TempDir: c.Data, Now: now, Log: log})
+	taken, err := c.take(st, st, c.Data, now, log, func(o *ingest.Options) {
+		o.Object = kept.answer.Object
+		if c.PublicAPI {
+			o.Fallback = kept.answer.Handler()
+		}
+		if c.App {
+			o.Fallback = kept.answer.AppHandler(o.Fallback)
+		}
+		if c.Demo {
+			o.Pages = (&demoPage{store: st}).pages()
+		}
+	})
 	if err != nil {
 		return err
 	}
-	secret, err := lastingSecret(filepath.Join(c.Data, "secret"))
-	if err != nil {
-		return err
-	}
-	figures := newMetrics()
-	figures.queueMax = c.Limits.QueueBytesMax
-	sweeper := retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: c.SweepGrace})
-	reads := query.Options{
-		Now: now, Retention: sweeper, Store: st, Apps: st, Metrics: figures.write, Figures: figures.figures, PrivateMetrics: !isLoopback(c.Admin), Secret: secret,
-		PublicURL: c.PublicURL, Version: version(), Log: log, Privacy: c.privacy(now),
-	}
-	if c.AdminToken != "" {
-		reads.AdminTokenHash = spoor.HashToken(c.AdminToken)
-	}
-	answer, err := query.New(reads)
-	if err != nil {
-		return err
-	}
-	l := c.Limits
-	take := ingest.Options{
-		Now: now, Sink: enricher, Apps: st, SaltFile: filepath.Join(c.Data, "salts"), TrustedProxies: prefixes(c.TrustedProxies), Log: log,
-		BodyBytesMax: l.BodyBytesMax, InflatedBytesMax: l.InflatedBytesMax, InFlightBytesMax: l.InFlightBytesMax,
-		EventsMax: l.EventsMax, EventBytesMax: l.EventBytesMax, JSONDepthMax: l.JSONDepthMax,
-		HeaderCountMax: l.HeaderCountMax, HeaderBytesMax: l.HeaderBytesMax,
-		ConnectionsMax: l.ConnectionsMax, ConnectionsPerAddressMax: l.ConnectionsPerAddressMax,
-		ReadTimeout: l.ReadTimeout, WriteTimeout: l.WriteTimeout, IdleTimeout: l.IdleTimeout,
-	}
-	take.Object = answer.Object
-	if c.PublicAPI {
-		take.Fallback = answer.Handler()
-	}
-	if c.App {
-		take.Fallback = answer.AppHandler(take.Fallback)
-	}
-	if c.Demo {
-		take.Pages = (&demoPage{store: st}).pages()
-	}
-	collector, err := ingest.New(take)
-	if err != nil {
-		return err
-	}
-	notifier := retention.NewNotifier(st, now, log, c.WebhookPrivate)
-	figures.watch(st, enricher, collector, answer, sweeper, notifier)
-	figures.keeper = keeper
-	return c.run(ctx, keeper, st, enricher, collector, answer, sweeper, notifier, log)
+	kept.figures.watchTake(taken)
+	return c.run(ctx, kept, taken, log)
 }
 
 // run listens, serves, and drains when ctx ends: what is in flight is
 // answered, what was acknowledged is on disk.
-func (c *serveCommand) run(ctx context.Context, keeper *certs.Keeper, st *store.Store, enricher *enrich.Enricher, collector *ingest.Server, answer *query.Server, sweeper *retention.Sweeper, notifier *retention.Notifier, log *slog.Logger) error {
+func (c *serveCommand) run(ctx context.Context, kept *keep, taken *take, log *slog.Logger) error {
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
 		return fmt.Errorf("cannot take hits and answer reads on the same address %s; give --listen and --admin two", c.Listen)
 	}
-	public, err := c.openFront(keeper)
-	if err != nil {
+	if err := taken.listen(); err != nil {
 		return err
 	}
-	private, err := listen(c.Admin, "--admin", "SPOOR_ADMIN")
-	if err != nil {
-		return errors.Join(err, public.close())
+	if err := kept.listen(); err != nil {
+		return errors.Join(err, taken.front.close())
 	}
-	local, err := listenSocket(filepath.Join(c.Data, socketName))
-	if err != nil {
-		return errors.Join(err, public.close(), private.Close())
-	}
-	ctx, stop := context.WithCancelCause(ctx)
-	defer stop(nil)
-	start := func(name string, f func() error) {
-		go func() {
-			if err := f(); err != nil {
-				stop(fmt.Errorf("cannot go on serving the %s: %w", name, err))
-			}
-		}()
-	}
-	public.serve(ctx, collector, start, log)
-	start("read side", func() error { return answer.Serve(private) })
-	start("unix socket", func() error { return answer.ServeLocal(local) })
-	go enricher.Run(ctx)
-	var kept sync.WaitGroup // what writes to the store by itself
-	kept.Go(func() { sweeper.Run(ctx) })
-	kept.Go(func() { notifier.Run(ctx) })
-	log.Info("serving", "collector", public.listener.Addr(), "read_side", private.Addr(), "data", c.Data, "apps", len(st.AllApps()))
-	c.greet(os.Stdout, st, public.scheme(), public.listener.Addr(), private.Addr())
-	tellSupervisor(daemon.SdNotifyReady, log)
-
-	<-ctx.Done()
-	cause := context.Cause(ctx)
-	if errors.Is(cause, context.Canceled) {
-		cause = nil // a signal
-	}
-	log.Info("stopping: finishing what is in flight")
-	tellSupervisor(daemon.SdNotifyStopping, log)
+	life := newLife(ctx, log)
+	taken.serve(life)
+	kept.serve(life)
+	log.Info("serving", "collector", taken.front.listener.Addr(), "read_side", kept.private.Addr(), "data", c.Data, "apps", len(kept.store.AllApps()))
+	c.greet(os.Stdout, kept.store, taken.front.scheme(), taken.front.listener.Addr(), kept.private.Addr())
+	cause := life.await()
 	drain, cancel := context.WithTimeout(context.Background(), drainTimeout)
 	defer cancel()
 	ended := make(chan error, 1)
-	go func() { ended <- answer.Shutdown(drain) }() // ends streams, also those that go out by the collector
-	err = errors.Join(cause, collector.Shutdown(drain), <-ended)
-	kept.Wait()
+	go func() { ended <- kept.answer.Shutdown(drain) }() // ends streams, also those that go out by the collector
+	err := errors.Join(cause, taken.collector.Shutdown(drain), <-ended)
+	kept.background.Wait()
 	return err
-}
-
-// tellSupervisor tells systemd, if it is that which started us, how far we are:
-// what it starts after us finds us serving.
-func tellSupervisor(state string, log *slog.Logger) {
-	if _, err := daemon.SdNotify(false, state); err != nil {
-		log.Warn("cannot tell the supervisor, which may take us for hanging", "state", state, "error", err)
-	}
 }
 
 // network is a range of addresses as a flag gives it: 10.0.0.0/8, or one address.

@@ -1,0 +1,147 @@
+package kafka
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"reflect"
+	"testing"
+	"time"
+
+	"github.com/spoorhq/spoor"
+)
+
+func anApp(id spoor.AppID, name string, keys ...string) *spoor.App {
+	app := &spoor.App{ID: id, Name: name, Created: 5, Settings: spoor.DefaultSettings("Europe/Warsaw"), WebhookSecret: "w", LinkSecret: "l",
+		Tokens: []spoor.Token{{Name: "t", Role: spoor.RoleRead, Hash: "h"}}}
+	for _, k := range keys {
+		app.Keys = append(app.Keys, spoor.WriteKey{Key: k})
+	}
+	return app.Clone()
+}
+
+// Goal: a collector knows the apps that were published before it began, hears
+// of each change after, and forgets what is taken back.
+// Method: apps are published, a directory follows, further changes come; a
+// second directory begins then and must answer the same.
+func TestDirectory(t *testing.T) {
+	c := anyCluster(t)
+	topic := openTopic(t, c.options(t))
+	publish(t, topic, anApp(1, "one", "key-one"), anApp(2, "two", "key-two"), anApp(3, "three", "key-three"))
+	publish(t, topic, anApp(2, "two", "key-two-b", "key-two-c"))
+	d := followApps(t, topic)
+	if len(d.AllApps()) != 3 || d.AllApps()[0].ID != 1 || d.AllApps()[2].ID != 3 {
+		t.Errorf("all apps are %+v", d.AllApps())
+	}
+	if app := d.AppByKey("key-two-c"); app == nil || !sameApp(app, anApp(2, "two", "key-two-b", "key-two-c")) || app.Day(1_764_000_000_000) == 0 {
+		t.Errorf("app 2 is %+v", app)
+	}
+	if d.AppByKey("key-two") != nil || d.AppByKey("") != nil || d.App(9) != nil || d.AppByName("one") != d.App(1) || d.App(1) == nil {
+		t.Error("the directory answers wrongly by key, number or name")
+	}
+
+	gone := anApp(1, "one", "key-one")
+	gone.Keys[0].Expires = time.Now().Add(-time.Second).UnixMilli()
+	publish(t, topic, gone, anApp(4, "four", "key-four"))
+	if err := topic.ForgetApp(t.Context(), 3); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "changes arrive", func() bool { return d.App(4) != nil && d.App(3) == nil })
+	later := followApps(t, topic)
+	for name, d := range map[string]*Directory{"first": d, "later": later} {
+		if d.AppByKey("key-one") != nil || d.AppByKey("key-three") != nil || d.AppByName("three") != nil || d.AppByKey("key-four") != d.App(4) || len(d.AllApps()) != 3 {
+			t.Errorf("the %s directory has %+v", name, d.AllApps())
+		}
+	}
+}
+
+func sameApp(a, b *spoor.App) bool {
+	ja, erra := json.Marshal(a)
+	jb, errb := json.Marshal(b)
+	return erra == nil && errb == nil && reflect.DeepEqual(ja, jb)
+}
+
+func publish(t *testing.T, topic *Topic, apps ...*spoor.App) {
+	t.Helper()
+	for _, app := range apps {
+		if err := topic.PublishApp(t.Context(), app); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+func followApps(t *testing.T, topic *Topic) *Directory {
+	t.Helper()
+	d, err := topic.Follow(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+// Goal: a record that is no app leaves the directory as it was.
+// Method: foreign bytes, an app under the number of another, one of a version
+// to come, between good ones, read from the beginning and while following.
+func TestDirectoryPoisoned(t *testing.T) {
+	c := anyCluster(t)
+	topic := openTopic(t, c.options(t))
+	publish(t, topic, anApp(1, "one", "key-one"))
+	followed := followApps(t, topic)
+	bad := []record{
+		{[]byte("1"), []byte("{")},
+		{[]byte("1"), []byte(`{"version": 1, "app": null}`)},
+		{[]byte("1"), []byte(`{"version": 1, "app": {"id": 7, "name": "other"}}`)},
+		{[]byte("1"), []byte(`{"version": 2, "app": {"id": 1, "name": "later"}}`)},
+		{[]byte("x"), []byte(`{"version": 1, "app": {"id": 1, "name": "x"}}`)},
+		{nil, nil},
+		{[]byte("2"), []byte(`{"version": 1, "app": {"id": 2, "name": "two"}}`)},
+	}
+	if err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, bad); err != nil {
+		t.Fatal(err)
+	}
+	poll(t, "the last record arrives", func() bool { return followed.App(2) != nil })
+	for name, d := range map[string]*Directory{"followed": followed, "read": followApps(t, topic)} {
+		if len(d.AllApps()) != 2 || d.App(1) == nil || d.App(1).Name != "one" || d.AppByKey("key-one") == nil {
+			t.Errorf("%s: the directory has %+v", name, d.AllApps())
+		}
+		if d.App(2) == nil || d.App(2).Settings.WindowDays != spoor.DefaultSettings("UTC").WindowDays {
+			t.Errorf("%s: a setting that the record does not have is not as by default", name)
+		}
+	}
+}
+
+// Goal: the directory outlives its brokers, and compaction takes nothing from
+// it.
+// Method: apps are published often and some forgotten, the log is compacted, so
+// that it has gaps and a reader must get over them; brokers restart under a
+// directory that follows, which answers meanwhile and hears of what comes after.
+func TestDirectoryCompactedAndRestarted(t *testing.T) {
+	c := fakeCluster(t)
+	topic := openTopic(t, c.options(t))
+	for range 10 {
+		publish(t, topic, anApp(1, "one", "key-one"), anApp(2, "two", "key-two"))
+	}
+	publish(t, topic, anApp(3, "three", "key-three"))
+	if err := topic.ForgetApp(t.Context(), 2); err != nil {
+		t.Fatal(err)
+	}
+	c.fake.Compact()
+	d := followApps(t, topic)
+	if len(d.AllApps()) != 2 || d.App(1) == nil || d.App(3) == nil {
+		t.Errorf("after compaction the directory has %+v", d.AllApps())
+	}
+	c.fake.Close()
+	if d.AppByKey("key-one") == nil {
+		t.Error("without brokers the directory does not answer")
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 300*time.Millisecond)
+	defer cancel()
+	err := topic.PublishApp(ctx, anApp(4, "four"))
+	oneLine(t, err, "cannot publish app 4")
+	if errors.Is(err, spoor.ErrBusy) {
+		t.Errorf("publishing gave %v", err)
+	}
+	c.start(t)
+	publish(t, topic, anApp(4, "four", "key-four"))
+	poll(t, "a change arrives after the restart", func() bool { return d.AppByKey("key-four") != nil })
+}

@@ -1,0 +1,93 @@
+package kafka
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spoorhq/spoor"
+)
+
+// Topic is a topic of hits and its topic of apps on a cluster of brokers. Its
+// methods may be called concurrently.
+type Topic struct {
+	opts       Options
+	brokers    brokers
+	partitions int
+	keeps      time.Duration
+}
+
+// Open connects to the brokers and looks at the two topics. What does not exist
+// is made; what has other settings than spoor needs is refused, with the
+// setting and the command that mends it. The context bounds the whole of it; a
+// minute is the most that it takes.
+func Open(ctx context.Context, o Options) (*Topic, error) {
+	o = o.withDefaults()
+	if err := o.validate(); err != nil {
+		return nil, err
+	}
+	m, err := o.mechanism()
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, time.Minute)
+	defer cancel()
+	t := &Topic{opts: o, brokers: newSegmentio(o.Brokers, []string{o.Topic, o.apps(), o.salts()}, o.TLS, m)}
+	if err := t.prepare(ctx); err != nil {
+		t.brokers.close()
+		return nil, err
+	}
+	return t, nil
+}
+
+func (o *Options) apps() string { return o.Topic + ".apps" }
+
+// Partitions is how many partitions the topic of hits has.
+func (t *Topic) Partitions() int { return t.partitions }
+
+// Keeps is the longest that a hit stays in the topic, but for the minutes that
+// brokers take to look: its retention and the age of a segment, which goes as a
+// whole, by its settings as they were when it was opened. 0 if the brokers do not
+// show them, negative for ever.
+func (t *Topic) Keeps() time.Duration { return t.keeps }
+
+// PartitionOf is the partition that all hits of an app are in.
+func (t *Topic) PartitionOf(app spoor.AppID) int {
+	return int((uint32(app) - 1) % uint32(t.partitions))
+}
+
+// End tells the offsets of a partition of the topic of hits: of the oldest
+// record that is still there, and of the next one to be written. What a reader
+// that stands at an offset has before it is next − offset.
+func (t *Topic) End(ctx context.Context, partition int) (first, next int64, err error) {
+	if err := t.known(partition); err != nil {
+		return 0, 0, err
+	}
+	first, next, err = t.brokers.offsets(ctx, t.opts.Topic, partition)
+	if errors.Is(err, errGone) {
+		return 0, 0, t.opts.missing(t.opts.Topic)
+	}
+	if err != nil {
+		t.brokers.refresh()
+		return 0, 0, t.opts.explain(err)
+	}
+	return first, next, nil
+}
+
+func (t *Topic) known(partition int) error {
+	if partition < 0 || partition >= t.partitions {
+		return fmt.Errorf("topic %s has no partition %d; it has 0 to %d", t.opts.Topic, partition, t.partitions-1)
+	}
+	return nil
+}
+
+func (o *Options) missing(topic string) error {
+	return fmt.Errorf("topic %s is not there any more: somebody deleted it; start anew with another --topic, or with empty stores, as offsets of the old one mean nothing in a new one", topic)
+}
+
+// Close ends the connections. Close the Sink and end each Consume before.
+func (t *Topic) Close() error {
+	t.brokers.close()
+	return nil
+}
