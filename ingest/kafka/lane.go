@@ -139,8 +139,8 @@ func (l *lane) drop(n int) {
 	l.queue = l.queue[:rest]
 }
 
-// send produces a batch until it is acknowledged or its time is over. What a
-// lane got late in the queue gets half of the usual time nevertheless.
+// send produces a batch until it is acknowledged or its time is over. A batch
+// that has waited long behind others gets half of the usual time nevertheless.
 func (l *lane) send(batch []*part) error {
 	wait := l.s.t.opts.wait
 	deadline := batch[0].since.Add(wait)
