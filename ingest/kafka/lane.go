@@ -69,10 +69,6 @@ func (l *lane) run() {
 		err := l.send(l.batch)
 		l.mu.Lock()
 		l.busy, l.down = false, err
-		if err != nil { // nor would the next batch go through
-			l.batch = append(l.batch, l.queue...)
-			l.drop(len(l.queue))
-		}
 		l.mu.Unlock()
 		for _, p := range l.batch {
 			p.finish(err)
@@ -120,7 +116,7 @@ func (l *lane) next() bool {
 	return true
 }
 
-// expire refuses what has waited behind slow batches for as long as a Write may.
+// expire refuses what has waited behind other batches for as long as a Write may.
 func (l *lane) expire() {
 	for len(l.queue) > 0 && time.Since(l.queue[0].since) > l.s.t.opts.wait {
 		p := l.queue[0]
