@@ -25,6 +25,9 @@ func TestReadings(t *testing.T) {
 	f("slope of one", slope([]float64{1}, []float64{5}), 0.0)
 	f("cpu", cpuOf("12 (a) b) S 1 2 3 4 5 6 7 8 9 10 250 50 0 0 20"), 3*time.Second)
 	f("cpu of nothing", cpuOf("12 (a)"), time.Duration(0))
+	f("busy", busyBetween("cpu 100 0 50 1000 10 0 0 0 7 0", "cpu 130 0 60 1050 20 0 0 0 99 0"), 0.4)
+	f("busy, nothing passed", busyBetween("cpu 100 0 50 1000 10", "cpu 100 0 50 1000 10"), 0.0)
+	f("busy, unknown", busyBetween("unknown", "unknown"), 0.0)
 	f("memory", statusBytes("VmPeak:\t 9 kB\nVmRSS:\t  12 kB\n", "VmRSS:"), int64(12<<10))
 	f("memory, absent", statusBytes("VmPeak:\t 9 kB\n", "VmRSS:"), int64(0))
 }
