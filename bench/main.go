@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -97,10 +98,37 @@ func (o options) validate() error {
 	if o.hits < massDays || o.hits > 1_000_000_000 {
 		errs = append(errs, fmt.Errorf("-hits is %d; it must be from %d to 1000000000", o.hits, massDays))
 	}
+	if o.against != "" {
+		_, err := againstPeer(o.against)
+		errs = append(errs, err)
+	}
+	for _, out := range []struct{ flag, path string }{{"-json", o.json}, {"-cpuprofile", o.cpuProfile}, {"-memprofile", o.memProfile}} {
+		if err := tryFile(out.path); err != nil {
+			errs = append(errs, fmt.Errorf("%s cannot be written: %w", out.flag, err))
+		}
+	}
 	if flag.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
 	}
 	return errors.Join(errs...)
+}
+
+// tryFile reports why a file cannot be written. It leaves none that was not there.
+func tryFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	_, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
+		return err
+	}
+	err = f.Close()
+	if isNew {
+		err = errors.Join(err, os.Remove(path))
+	}
+	return err
 }
 
 func measure(o options) (err error) {
@@ -137,6 +165,14 @@ func measure(o options) (err error) {
 	if err != nil {
 		return err
 	}
+	if o.against != "" && !o.blast {
+		if b.other, err = againstPeer(o.against); err != nil {
+			return err
+		}
+		if err := b.other.try(list); err != nil {
+			return err
+		}
+	}
 	if b.binary, err = build(b.work); err != nil {
 		return err
 	}
@@ -165,11 +201,6 @@ func (b *bench) startPeers(list []scenario) (err error) {
 			b.killPeers()
 		}
 	}()
-	if b.against != "" {
-		if b.other, err = againstPeer(b.against); err != nil {
-			return err
-		}
-	}
 	if b.bare, err = b.startPeer("the bare server", commandBare); err != nil {
 		return err
 	}

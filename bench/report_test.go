@@ -132,6 +132,20 @@ func TestOptions(t *testing.T) {
 	if err := (options{seconds: 0, connections: 1 << 20}).validate(); err == nil || !strings.Contains(err.Error(), "-seconds") || !strings.Contains(err.Error(), "-connections") {
 		t.Errorf("both problems should be told: %v", err)
 	}
+	path := filepath.Join(t.TempDir(), "none", "report")
+	late := options{seconds: 1, connections: 1, profiles: profilesMin, hits: massDays, json: path, cpuProfile: path, memProfile: path, against: "ftp://x"}
+	for _, flag := range []string{"-json", "-cpuprofile", "-memprofile", "-against"} {
+		if err := late.validate(); err == nil || !strings.Contains(err.Error(), flag) {
+			t.Errorf("what is wrong with %s should be told: %v", flag, err)
+		}
+	}
+	path = filepath.Join(t.TempDir(), "report")
+	if err := tryFile(path); err != nil {
+		t.Error(err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("trying a file left it there")
+	}
 	if _, err := (options{only: "nothing"}).chosen(); err == nil {
 		t.Error("traffic of no name was chosen")
 	}
