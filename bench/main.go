@@ -48,7 +48,18 @@ func main() {
 	case len(os.Args) == 3 && os.Args[1] == commandPlain:
 		err = serveWired(os.Args[2], "", "", true)
 	default:
-		err = measure(readFlags())
+		o := readFlags()
+		if err = o.validate(); err != nil {
+			break
+		}
+		if work := os.Getenv(workVariable); work != "" {
+			err = measure(o, work)
+		} else {
+			err = guarded(o)
+		}
+	}
+	if errors.Is(err, errTold) {
+		os.Exit(1)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -131,15 +142,9 @@ func tryFile(path string) error {
 	return err
 }
 
-func measure(o options) (err error) {
-	if err := o.validate(); err != nil {
-		return err
-	}
-	b := &bench{options: o}
-	if b.work, err = workDir(o.dir); err != nil {
-		return err
-	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
+// measure does what the flags ask for, with data in the folder work.
+func measure(o options, work string) (err error) {
+	b := &bench{options: o, work: work}
 	if b.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}

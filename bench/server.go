@@ -30,6 +30,7 @@ func build(into string) (string, error) {
 	path := filepath.Join(into, "spoor")
 	compile := exec.Command("go", "build", "-o", path, "github.com/spoorhq/spoor/cmd/spoor")
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does; with C, caches are outside of the Go heap
+	compile.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := compile.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("cannot build spoor: %w: %s; run it from within the module", err, bytes.TrimSpace(out))
