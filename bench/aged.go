@@ -21,6 +21,7 @@ const agedPairs = 3
 
 // aged is what was measured.
 type aged struct {
+	hits          int64      // in the large store, before
 	rates         [2]float64 // hits a second: large, young
 	ratio         float64    // median of the pairs
 	killed, clean time.Duration
@@ -28,6 +29,7 @@ type aged struct {
 
 // age measures with a copy of the store, which must be closed.
 func (l *large) age(b *bench) (a aged, err error) {
+	a.hits = l.hits
 	salt := rand.Uint64()
 	t := newTraffic(salt, []string{demoKey}, doorHit, doorArray)
 	var sides [2]*side
@@ -85,6 +87,7 @@ func (a *aged) report(w io.Writer) {
 }
 
 func (a *aged) add(f figures) {
+	f["large.hits"] = float64(a.hits)
 	f["large.rate_ratio"] = a.ratio
 	f["large.start_ms"] = float64(a.clean.Milliseconds())
 	f["large.start_killed_ms"] = float64(a.killed.Milliseconds())

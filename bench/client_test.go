@@ -210,6 +210,16 @@ func TestAgainst(t *testing.T) {
 	if !slices.Equal(got, want) {
 		t.Errorf("the other server got\n%v, want\n%v", got, want)
 	}
+	if err := other.try([]scenario{scenarioOf(t, "model"), scenarioOf(t, "half")}); err != nil || len(got) != len(want)+1 {
+		t.Errorf("trying one kind of traffic: %v, %d requests", err, len(got)-len(want))
+	}
+	picky, err := againstPeer("http://" + serve(t, func(ctx *fasthttp.RequestCtx) { ctx.SetStatusCode(405) }) + "/")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := picky.try([]scenario{scenarioOf(t, "pixel")}); err == nil || !strings.Contains(err.Error(), "does not take pixels") || !strings.Contains(err.Error(), "405") {
+		t.Errorf("a server that refuses pixels was tried: %v", err)
+	}
 	for _, wrong := range []string{"https://a.example/", "127.0.0.1:80", "http://", ":"} {
 		if _, err := againstPeer(wrong); err == nil {
 			t.Errorf("%q was taken", wrong)

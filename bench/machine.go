@@ -21,7 +21,7 @@ type machine struct {
 	cores                                int
 	memory                               int64
 	fsync50, fsync99                     time.Duration
-	load                                 float64 // load average of the last minute, at the start
+	busy                                 float64 // share of all cores that others took for a moment, before anything was measured
 }
 
 func describeMachine(dir, binary string) (machine, error) {
@@ -32,7 +32,9 @@ func describeMachine(dir, binary string) (machine, error) {
 	if kib, err := strconv.ParseInt(strings.TrimSuffix(field("/proc/meminfo", "MemTotal"), " kB"), 10, 64); err == nil {
 		m.memory = kib << 10
 	}
-	m.load, _ = strconv.ParseFloat(strings.Fields(firstLine("/proc/loadavg") + " 0")[0], 64)
+	before := firstLine("/proc/stat")
+	time.Sleep(busyFor)
+	m.busy = busyBetween(before, firstLine("/proc/stat"))
 	var err error
 	m.fsync50, m.fsync99, err = fsyncLatency(dir)
 	return m, err
@@ -41,14 +43,41 @@ func describeMachine(dir, binary string) (machine, error) {
 func (m machine) String() string {
 	text := fmt.Sprintf("%s, %d cores, %.0f GiB memory, Linux %s, data on %s\n", m.cpu, m.cores, float64(m.memory)/(1<<30), m.kernel, m.disk)
 	text += fmt.Sprintf("fsync of 4 KiB: p50 %s, p99 %s\n", round(m.fsync50), round(m.fsync99))
-	text += fmt.Sprintf("%s, commit %s, load average at the start %.2f\n", m.goVersion, m.commit, m.load)
+	text += fmt.Sprintf("%s, commit %s, %.0f %% of the cores busy before anything was measured\n", m.goVersion, m.commit, 100*m.busy)
 	if m.noisy() {
 		text += "**Something else keeps this machine busy: read the ratios, not the rates.**\n"
 	}
 	return text
 }
 
-func (m machine) noisy() bool { return m.load > 0.25*float64(m.cores) }
+func (m machine) noisy() bool { return m.busy > 0.25 }
+
+// busyFor is how long this program stands still to see what others do. The
+// load average would also tell of its own build.
+const busyFor = time.Second
+
+// busyBetween is the share of time in which processors were not idle between
+// two readings of the first line of /proc/stat.
+func busyBetween(before, after string) float64 {
+	const idle, ioWait = 4, 5 // columns
+	var rest, all float64
+	was := strings.Fields(before)
+	for i, text := range strings.Fields(after) {
+		if i == 0 || i > 8 || i >= len(was) { // the name; guests count among the first
+			continue
+		}
+		from, _ := strconv.ParseFloat(was[i], 64)
+		to, _ := strconv.ParseFloat(text, 64)
+		all += to - from
+		if i == idle || i == ioWait {
+			rest += to - from
+		}
+	}
+	if all <= 0 {
+		return 0
+	}
+	return 1 - rest/all
+}
 
 // field is the first value of a name in a file of "name : value" lines.
 func field(path, name string) string {

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"io/fs"
 	"math/rand/v2"
 	"os"
 	"path/filepath"
@@ -47,7 +48,18 @@ func main() {
 	case len(os.Args) == 3 && os.Args[1] == commandPlain:
 		err = serveWired(os.Args[2], "", "", true)
 	default:
-		err = measure(readFlags())
+		o := readFlags()
+		if err = o.validate(); err != nil {
+			break
+		}
+		if work := os.Getenv(workVariable); work != "" {
+			err = measure(o, work)
+		} else {
+			err = guarded(o)
+		}
+	}
+	if errors.Is(err, errTold) {
+		os.Exit(1)
 	}
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "bench:", err)
@@ -97,21 +109,42 @@ func (o options) validate() error {
 	if o.hits < massDays || o.hits > 1_000_000_000 {
 		errs = append(errs, fmt.Errorf("-hits is %d; it must be from %d to 1000000000", o.hits, massDays))
 	}
+	if o.against != "" {
+		_, err := againstPeer(o.against)
+		errs = append(errs, err)
+	}
+	for _, out := range []struct{ flag, path string }{{"-json", o.json}, {"-cpuprofile", o.cpuProfile}, {"-memprofile", o.memProfile}} {
+		if err := tryFile(out.path); err != nil {
+			errs = append(errs, fmt.Errorf("%s cannot be written: %w", out.flag, err))
+		}
+	}
 	if flag.NArg() > 0 {
 		errs = append(errs, fmt.Errorf("%q is no flag; see -help", flag.Arg(0)))
 	}
 	return errors.Join(errs...)
 }
 
-func measure(o options) (err error) {
-	if err := o.validate(); err != nil {
+// tryFile reports why a file cannot be written. It leaves none that was not there.
+func tryFile(path string) error {
+	if path == "" {
+		return nil
+	}
+	_, err := os.Stat(path)
+	isNew := errors.Is(err, fs.ErrNotExist)
+	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE, 0o644)
+	if err != nil {
 		return err
 	}
-	b := &bench{options: o}
-	if b.work, err = workDir(o.dir); err != nil {
-		return err
+	err = f.Close()
+	if isNew {
+		err = errors.Join(err, os.Remove(path))
 	}
-	defer func() { err = errors.Join(err, os.RemoveAll(b.work)) }()
+	return err
+}
+
+// measure does what the flags ask for, with data in the folder work.
+func measure(o options, work string) (err error) {
+	b := &bench{options: o, work: work}
 	if b.self, err = os.Executable(); err != nil {
 		return fmt.Errorf("cannot find this program: %w", err)
 	}
@@ -136,6 +169,14 @@ func measure(o options) (err error) {
 	list, err := o.chosen()
 	if err != nil {
 		return err
+	}
+	if o.against != "" && !o.blast {
+		if b.other, err = againstPeer(o.against); err != nil {
+			return err
+		}
+		if err := b.other.try(list); err != nil {
+			return err
+		}
 	}
 	if b.binary, err = build(b.work); err != nil {
 		return err
@@ -165,11 +206,6 @@ func (b *bench) startPeers(list []scenario) (err error) {
 			b.killPeers()
 		}
 	}()
-	if b.against != "" {
-		if b.other, err = againstPeer(b.against); err != nil {
-			return err
-		}
-	}
 	if b.bare, err = b.startPeer("the bare server", commandBare); err != nil {
 		return err
 	}

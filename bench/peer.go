@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"net/url"
 	"os"
@@ -60,6 +61,25 @@ func againstPeer(text string) (*peer, error) {
 		address = net.JoinHostPort(at.Hostname(), "80")
 	}
 	return &peer{name: at.Redacted(), address: address, url: at}, nil
+}
+
+// try sends one request of each kind of traffic to a server of -against.
+func (p *peer) try(list []scenario) error {
+	for _, s := range list {
+		if s.Measure != "" { // only rounds compare
+			continue
+		}
+		salt := rand.Uint64()
+		l := load{address: p.address, door: s.Door, batch: s.Batch, connections: 1, discard: true}
+		got, err := l.run(newTrafficAt(p.url, salt, []string{demoKey}, s.Door), []*stream{newStream(0, salt, 1, s.Batch)}, newLedger(salt, 1))
+		if err == nil && got.requests == 0 {
+			err = fmt.Errorf("%d of its requests refused, %d failed: %s", got.refusedRequests, got.errors, got.problem)
+		}
+		if err != nil {
+			return fmt.Errorf("%s does not take %s: %w; name with -only what it takes", p.name, s.Title, err)
+		}
+	}
+	return nil
 }
 
 // nginxConfiguration answers every GET with an image of one pixel and writes

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
@@ -34,6 +35,12 @@ import (
 // a disk, each variant once (SPOOR_BENCH_DIR chooses another place):
 //
 //	go test ./bench -run '^$' -bench Records -benchtime 1x
+//
+// The variants whose names begin with set- vary one of Pebble's settings and
+// begin with those that the store has. Their memory tables are an eighth as large, so that
+// as many are flushed as by eight times the hits. They also tell written/hit,
+// bytes of tables before all is compacted, and absent-µs: the CPU time of
+// asking for an id that is not there, before that too.
 //
 // The records are real: hits of the model's mix go through the real stages,
 // and the batches are read back from the write-ahead logs that the store
@@ -69,27 +76,80 @@ type recordVariant struct {
 	packed      string // prefixes of which the records of a group become one for each app and day (week, of E)
 	compression pebble.DBCompressionSettings
 	block       int
-	noFilters   bool
+	filterBits  int                   // a key; 0: no filters
+	set         func(*pebble.Options) // from what the store has; nil: from what these were measured with at first
 }
 
-var recordVariants = []recordVariant{
-	{name: "full", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-E", without: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-P", without: "P", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-B", without: "BL", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-C", without: "C", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-I", without: "I", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "without-U", without: "U", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "H-alone", without: "EPBLCIUWNDA", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "E-packed", packed: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "H-E-packed", packed: "HE", compression: pebble.DBCompressionBalanced, block: 32 << 10},
-	{name: "H-E-packed-good", packed: "HE", compression: pebble.DBCompressionGood, block: 32 << 10},
-	{name: "compression-none", compression: pebble.DBCompressionNone, block: 32 << 10},
-	{name: "compression-fastest", compression: pebble.DBCompressionFastest, block: 32 << 10},
-	{name: "compression-good", compression: pebble.DBCompressionGood, block: 32 << 10},
-	{name: "block-4KiB", compression: pebble.DBCompressionBalanced, block: 4 << 10},
-	{name: "block-64KiB", compression: pebble.DBCompressionBalanced, block: 64 << 10},
-	{name: "no-filters", compression: pebble.DBCompressionBalanced, block: 32 << 10, noFilters: true},
+var recordVariants = append(slices.Clone(keptVariants), settingVariants...)
+
+var keptVariants = []recordVariant{
+	{name: "full", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-E", without: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-P", without: "P", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-B", without: "BL", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-C", without: "C", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-I", without: "I", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "without-U", without: "U", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "H-alone", without: "EPBLCIUWNDA", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "E-packed", packed: "E", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "H-E-packed", packed: "HE", compression: pebble.DBCompressionBalanced, block: 32 << 10, filterBits: 10},
+	{name: "H-E-packed-good", packed: "HE", compression: pebble.DBCompressionGood, block: 32 << 10, filterBits: 10},
+	{name: "compression-none", compression: pebble.DBCompressionNone, block: 32 << 10, filterBits: 10},
+	{name: "compression-fastest", compression: pebble.DBCompressionFastest, block: 32 << 10, filterBits: 10},
+	{name: "compression-good", compression: pebble.DBCompressionGood, block: 32 << 10, filterBits: 10},
+	{name: "block-4KiB", compression: pebble.DBCompressionBalanced, block: 4 << 10, filterBits: 10},
+	{name: "block-64KiB", compression: pebble.DBCompressionBalanced, block: 64 << 10, filterBits: 10},
+	{name: "no-filters", compression: pebble.DBCompressionBalanced, block: 32 << 10},
+}
+
+var settingVariants = []recordVariant{
+	setting("store", nil),
+	setting("compactions-1-1", func(o *pebble.Options) { o.CompactionConcurrencyRange = func() (int, int) { return 1, 1 } }),
+	setting("compactions-2-2", func(o *pebble.Options) { o.CompactionConcurrencyRange = func() (int, int) { return 2, 2 } }),
+	setting("L0-compaction-2", func(o *pebble.Options) { o.L0CompactionThreshold = 2 }),
+	setting("L0-compaction-4", func(o *pebble.Options) { o.L0CompactionThreshold = 4 }),
+	setting("L0-compaction-20", func(o *pebble.Options) { o.L0CompactionThreshold = 20 }),
+	setting("L0-stop-12", func(o *pebble.Options) { o.L0StopWritesThreshold = 12 }),
+	setting("L0-stop-24", func(o *pebble.Options) { o.L0StopWritesThreshold = 24 }),
+	setting("sync-256KiB", func(o *pebble.Options) { o.BytesPerSync = 256 << 10 }),
+	setting("sync-4MiB", func(o *pebble.Options) { o.BytesPerSync = 4 << 20 }),
+	setting("bloom-none", bloomBits(0)),
+	setting("bloom-not-last", func(o *pebble.Options) { o.Levels[len(o.Levels)-1].FilterPolicy = pebble.NoFilterPolicy }),
+	setting("bloom-8", bloomBits(8)),
+	setting("bloom-14", bloomBits(14)),
+	setting("compression-balanced", compression(pebble.DBCompressionBalanced)),
+	setting("compression-good", compression(pebble.DBCompressionGood)),
+	setting("compression-good-below", compression(func() pebble.DBCompressionSettings {
+		upper := pebble.DBCompressionFastest
+		upper.Levels[len(upper.Levels)-1] = pebble.DBCompressionGood.Levels[len(upper.Levels)-1]
+		return upper
+	}())),
+}
+
+// setting is a variant that differs in one setting from what the store has.
+func setting(name string, change func(*pebble.Options)) recordVariant {
+	return recordVariant{name: "set-" + name, compression: pebble.DBCompressionFastest, block: 32 << 10, filterBits: 10, set: func(o *pebble.Options) {
+		o.MemTableSize = 4 << 20
+		o.L0CompactionThreshold, o.L0StopWritesThreshold = 10, 40
+		if change != nil {
+			change(o)
+		}
+	}}
+}
+
+func bloomBits(n int) func(*pebble.Options) {
+	return func(o *pebble.Options) {
+		for i := range o.Levels {
+			o.Levels[i].FilterPolicy = pebble.NoFilterPolicy
+			if n > 0 {
+				o.Levels[i].FilterPolicy = bloom.FilterPolicy(n)
+			}
+		}
+	}
+}
+
+func compression(c pebble.DBCompressionSettings) func(*pebble.Options) {
+	return func(o *pebble.Options) { o.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return c }) }
 }
 
 // recordLog is what a store wrote: whole batches, in order.
@@ -97,6 +157,7 @@ type recordLog struct {
 	batches [][]byte
 	hits    int
 	kinds   map[byte]int // records by prefix
+	ids     [][]byte     // keys of some event ids
 }
 
 const (
@@ -240,8 +301,12 @@ func (l *recordLog) count(repr []byte) {
 		if !ok || err != nil {
 			return
 		}
-		if len(key) > 0 {
-			l.kinds[key[0]]++
+		if len(key) == 0 {
+			continue
+		}
+		l.kinds[key[0]]++
+		if key[0] == 'E' && l.kinds['E']%8 == 0 {
+			l.ids = append(l.ids, slices.Clone(key))
 		}
 	}
 }
@@ -265,9 +330,10 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 	options.ApplyCompressionSettings(func() pebble.DBCompressionSettings { return v.compression })
 	for i := range options.Levels {
 		options.Levels[i].BlockSize = v.block
-		if !v.noFilters {
-			options.Levels[i].FilterPolicy = bloom.FilterPolicy(10)
-		}
+	}
+	bloomBits(v.filterBits)(options)
+	if v.set != nil {
+		v.set(options)
 	}
 	db, err := pebble.Open(dir, options)
 	if err != nil {
@@ -284,6 +350,23 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 		}
 	}
 	written := time.Since(began)
+	if v.set != nil {
+		if err := db.Flush(); err != nil {
+			b.Fatal(err)
+		}
+		for db.Metrics().Compact.NumInProgress > 0 {
+			time.Sleep(time.Millisecond)
+		}
+		m := db.Metrics().Total()
+		b.ReportMetric(float64(m.TableBytesFlushed+m.TableBytesCompacted)/float64(log.hits), "written/hit")
+		asked := ownCPU()
+		if err := log.askAbsent(db); err != nil {
+			b.Fatal(err)
+		}
+		asked = ownCPU() - asked
+		b.ReportMetric(float64(asked.Nanoseconds())/1000/float64(len(log.ids)), "absent-µs")
+		cpu += asked
+	}
 	err = errors.Join(db.Flush(), db.Compact(context.Background(), []byte{0}, []byte{0xff}, false))
 	if err != nil {
 		b.Fatal(err)
@@ -297,6 +380,23 @@ func (v *recordVariant) replay(b *testing.B, dir string, log *recordLog) {
 	if err := errors.Join(db.Close(), os.RemoveAll(dir)); err != nil {
 		b.Fatal(err)
 	}
+}
+
+// askAbsent asks for as many ids that are not there as are there.
+func (l *recordLog) askAbsent(db *pebble.DB) error {
+	r := rand.New(rand.NewPCG(1, 'a'))
+	for _, id := range l.ids {
+		key := slices.Clone(id)
+		binary.BigEndian.PutUint64(key[packedPrefix:], r.Uint64())
+		_, done, err := db.Get(key)
+		if err == nil {
+			err = errors.Join(done.Close(), errors.New("an id was there that was not sent"))
+		}
+		if !errors.Is(err, pebble.ErrNotFound) {
+			return err
+		}
+	}
+	return nil
 }
 
 // copy takes over the records that the variant keeps.

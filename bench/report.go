@@ -13,10 +13,15 @@ func report(w io.Writer, rows []*outcomeRow, f figures) {
 	printTargets(w, judge(f))
 	fmt.Fprint(w, "\n| traffic | events/s | p50 | p99 | bare requests/s | ÷ bare | without a store ÷ bare | ÷ other | server CPU µs an event | client CPU µs a request to bare | refused |\n|---|---|---|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
-		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %.1f | %s | %d |\n", r.Title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
+		title, cpu := r.Title, float64(r.cpu.Microseconds())/float64(max(r.events, 1))
+		if r.half != nil {
+			title += ": while it was at full capacity"
+		}
+		fmt.Fprintf(w, "| %s | %s | %s | %s | %s | %s | %s | %s | %s | %s | %d |\n", title, thousands(int64(r.rate)), round(r.p50), round(r.p99),
 			orDash("%s", r.bareRate, thousands(int64(r.bareRate))), orDash("%.2f", r.ratio, r.ratio), orDash("%.2f", r.front, r.front), r.others(),
-			float64(r.cpu.Microseconds())/float64(max(r.events, 1)), orDash("%.1f", r.client, r.client), r.refused)
+			orDash("%.1f", cpu, cpu), orDash("%.1f", r.client, r.client), r.refused)
 	}
+	fmt.Fprintf(w, "\nevents/s and latencies are those of all rounds together. What stands behind ÷ is the median of %d rounds in turn, so it is not the quotient of the columns.\n", roundsOfRun)
 	fmt.Fprint(w, "\n| traffic | hits kept | RSS idle | RSS peak | RSS after | bytes of tables a hit | bytes on disk a hit | store's own figure a hit |\n|---|---|---|---|---|---|---|---|\n")
 	for _, r := range rows {
 		kept := max(r.audit.found, 1)

@@ -119,10 +119,10 @@ func (c *course) start(data string) (err error) {
 	if c.server, err = startSpoor(c.binary, data, demo, max(c.bench.connections, halfConnections)+idleConnections); err != nil {
 		return err
 	}
-	switch {
-	case c.Limit > 0:
+	if c.Limit > 0 {
 		err = c.server.createApp("limited", map[string]string{"events_per_minute": strconv.Itoa(c.Limit)})
-	case c.beside("one"):
+	}
+	if err == nil && c.beside("one") {
 		err = c.server.createApp("one-shop", map[string]string{"events_per_minute": "none"})
 	}
 	if err != nil {

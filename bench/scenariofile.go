@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path"
 	"slices"
@@ -87,6 +88,9 @@ func parseScenario(name string, data []byte) (s scenario, err error) {
 	if err = dec.Decode(&s); err == nil {
 		err = s.check()
 	}
+	if _, more := dec.Token(); err == nil && !errors.Is(more, io.EOF) {
+		err = errors.New("something follows the object; a file holds one scenario")
+	}
 	if err != nil {
 		return s, fmt.Errorf("cannot read the scenario %s: %w", name, err)
 	}
@@ -109,6 +113,19 @@ func (s *scenario) check() error {
 	within("connections", s.Connections, 0, 1<<streamBits)
 	within("people", s.People, 1, 100_000_000)
 	within("times", s.Times, 1, 1000)
+	refuse := func(wrong bool, format string, values ...any) {
+		if wrong {
+			errs = append(errs, fmt.Errorf(format, values...))
+		}
+	}
+	refuse(s.Lasts != 0 && (time.Duration(s.Lasts) < time.Second || time.Duration(s.Lasts) > 24*time.Hour), "lasts is %s; it must be from 1s to 24h", time.Duration(s.Lasts))
+	refuse(s.Apps > 1 && s.Batch > 1, "apps is %d and batch %d; a request is of one app, so one of them must be 1", s.Apps, s.Batch)
+	refuse(s.Apps > 1 && s.Limit != 0, "apps is %d and limit %d; limit is of one app, many have that of any new app", s.Apps, s.Limit)
+	refuse(s.Limit < 0, "limit is %d; it must be positive", s.Limit)
+	refuse(s.beside("one") && s.Apps == 1 && s.Limit == 0, "beside names one; that is for many apps, or for one with a limit")
+	refuse(s.beside("nginx") && s.Door != doorPixel, "beside names nginx; it answers pixels alone, so door must be pixel")
+	refuse(s.Measure != "" && len(s.Beside) > 0, "beside names %s and measure is %s; only rounds have something beside them", strings.Join(s.Beside, ", "), s.Measure)
+	refuse(s.Measure == "half" && (s.Apps > 1 || s.Limit != 0 || s.Batch > 1), "measure is half; that is for single hits of the open demo app, without apps, limit and batch")
 	if s.Title == "" {
 		errs = append(errs, errors.New("it has no title"))
 	}
@@ -163,6 +180,7 @@ func (o options) chosen() ([]scenario, error) {
 	}
 	var some []scenario
 	for _, name := range strings.Split(only, ",") {
+		name = strings.TrimSpace(name)
 		i := slices.IndexFunc(all, func(s scenario) bool { return s.name == name })
 		switch {
 		case i >= 0:

@@ -19,7 +19,7 @@ func TestScenarios(t *testing.T) {
 	if err := os.WriteFile(path, []byte(`{"title": "pixels of new visitors", "door": "pixel", "visitors": "new", "lasts": "30s"}`), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	list, err = options{only: "batch," + path}.chosen()
+	list, err = options{only: "batch, " + path}.chosen()
 	if err != nil || len(list) != 2 {
 		t.Fatalf("%d scenarios, %v", len(list), err)
 	}
@@ -48,5 +48,16 @@ func TestScenarioErrors(t *testing.T) {
 	f(`{"title": "x", "beside": ["apache"]}`, "there are bare, nginx, hits, one")
 	f(`{"title": "x", "when": "never"}`, "want long, or nothing")
 	f(`{"title": "x", "lasts": "soon"}`, "invalid duration")
+	f(`{"title": "x", "lasts": "-1s"}`, "lasts is -1s; it must be from 1s to 24h")
+	f(`{"title": "x", "limit": 600000, "apps": 3}`, "limit is of one app")
+	f(`{"title": "x", "limit": -1}`, "it must be positive")
+	f(`{"title": "x", "door": "batch", "batch": 10, "apps": 3}`, "a request is of one app")
+	f(`{"title": "x", "beside": ["one"]}`, "for many apps, or for one with a limit")
+	f(`{"title": "x", "beside": ["nginx"]}`, "door must be pixel")
+	f(`{"title": "x", "measure": "size", "beside": ["bare"]}`, "only rounds have something beside them")
+	f(`{"title": "x", "measure": "half", "apps": 3}`, "single hits of the open demo app")
+	f(`{"title": "x", "measure": "half", "limit": 600000}`, "single hits of the open demo app")
+	f(`{"title": "x"} {}`, "a file holds one scenario")
+	f(`{"title": "x"} x`, "a file holds one scenario")
 	f(`{}`, "it has no title")
 }

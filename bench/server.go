@@ -30,6 +30,7 @@ func build(into string) (string, error) {
 	path := filepath.Join(into, "spoor")
 	compile := exec.Command("go", "build", "-o", path, "github.com/spoorhq/spoor/cmd/spoor")
 	compile.Env = append(os.Environ(), "CGO_ENABLED=0") // as make build does; with C, caches are outside of the Go heap
+	compile.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	out, err := compile.CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("cannot build spoor: %w: %s; run it from within the module", err, bytes.TrimSpace(out))
@@ -92,9 +93,13 @@ func (s *server) createApp(name string, settings map[string]string) error {
 		return fmt.Errorf("cannot create app %s: %w", name, err)
 	}
 	defer reply.Body.Close()
+	text, err := io.ReadAll(io.LimitReader(reply.Body, 64<<10))
+	if err != nil {
+		return fmt.Errorf("cannot create app %s: %w", name, err)
+	}
 	var app struct{ Keys []struct{ Key string } }
-	if err := json.NewDecoder(reply.Body).Decode(&app); err != nil || len(app.Keys) == 0 {
-		return fmt.Errorf("cannot create app %s: the server answered %s", name, reply.Status)
+	if err := json.Unmarshal(text, &app); err != nil || len(app.Keys) == 0 {
+		return fmt.Errorf("cannot create app %s: the server answered %s: %s", name, reply.Status, bytes.TrimSpace(text))
 	}
 	s.names, s.keys = append(s.names, name), append(s.keys, app.Keys[0].Key)
 	return nil

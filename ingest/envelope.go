@@ -11,6 +11,7 @@ import (
 // piece is one event of a body, as it stands there.
 type piece struct {
 	raw     []byte
+	text    string // the same, if it is copied already
 	depth   int
 	members []member // if they are known already
 }
@@ -96,7 +97,8 @@ func (s *Server) openLines(rq *request, body []byte) spoor.Reason {
 
 // openObject takes a lone event, or a wrapper with a batch.
 func (s *Server) openObject(rq *request, body []byte) spoor.Reason {
-	var key, sentAt, context []byte
+	var sentAt, context []byte
+	var key member
 	depth := 0
 	w := enter(body)
 	for w.more() {
@@ -129,15 +131,21 @@ func (s *Server) openObject(rq *request, body []byte) spoor.Reason {
 		case name == "sentAt":
 			sentAt = value
 		case name == "writeKey":
-			key = value
+			key = w.last
 		}
 	}
 	if w.broken || w.i != len(body) {
 		return reasonJSON
 	}
-	rq.envelope.key = keyValue(key)
+	text := ""
+	if rq.batch || len(body) > s.opts.EventBytesMax {
+		rq.envelope.key = keyValue(body[key.value:key.valueEnd])
+	} else { // the key is a part of the copy that the hit keeps
+		text = string(body)
+		rq.envelope.key = keyValue(text[key.value:key.valueEnd])
+	}
 	if !rq.batch { // its other fields are read when it is decoded
-		rq.pieces = append(rq.pieces, piece{body, depth + 1, rq.members})
+		rq.pieces = append(rq.pieces, piece{body, text, depth + 1, rq.members})
 		return ""
 	}
 	if len(sentAt) <= momentBytesMax && jsontext.Value(sentAt).IsValid() {
@@ -188,7 +196,8 @@ func wrapperName(quoted []byte) string {
 	return ""
 }
 
-func keyValue(value []byte) string {
+// keyValue is the write key that a JSON value is. It shares the memory of a string.
+func keyValue[T span](value T) string {
 	if len(value) < 2 || len(value) > keyBytesMax || value[0] != '"' {
 		return ""
 	}

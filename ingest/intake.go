@@ -208,7 +208,10 @@ func (s *Server) decodePiece(rq *request, p piece, door spoor.Door, decode decod
 		return
 	}
 	rq.hits = append(rq.hits, spoor.Hit{App: rq.app.ID, Door: door, Received: rq.now})
-	raw := string(p.raw)
+	raw := p.text
+	if raw == "" {
+		raw = string(p.raw)
+	}
 	rq.known = p.members
 	f = decode(rq, raw, &rq.hits[len(rq.hits)-1])
 	s.finish(rq, f, raw)

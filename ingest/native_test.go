@@ -99,6 +99,7 @@ func TestNativeRefusals(t *testing.T) {
 	f("/hit?k=k1", "["+strings.Repeat("{},", 1000)+"{}]", reasonEvents)
 	f("/hit?k=k1", strings.Repeat("{}\n", 1001), reasonEvents)
 	f("/hit?k=k1", `{"title":"`+strings.Repeat("t", 33<<10)+`"}`, reasonEventBytes)
+	f("/hit", `{"write_key":"k1","title":"`+strings.Repeat("t", 33<<10)+`"}`, reasonEventBytes)
 	f("/hit?k=k1", strings.Repeat("x", 1<<20+1), reasonBodyBytes)
 	f("/hit?k=k1", `{}`, reasonEncoding, "Content-Encoding", "br")
 	f("/hit?k=k1", `--x`, reasonMultipart, "Content-Type", "multipart/form-data; boundary=x")
@@ -247,6 +248,31 @@ func checkHits(t *testing.T, rq *request) {
 		if h.Kind == spoor.KindNone || len(h.ID) > idBytesMax || len(h.Key) > idBytesMax || len(h.UserID) > idBytesMax {
 			t.Fatalf("%+v", h)
 		}
+	}
+}
+
+// Goal: a write key in the body of a hit costs no allocation: it is a part of
+// the copy that the hit's texts are parts of.
+// Method: the same event with and without it.
+func TestNativeKeyAllocations(t *testing.T) {
+	s, err := New(Options{Sink: yesSink{}, Apps: testApps()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	rq, ctx, app := new(request), new(fasthttp.RequestCtx), testApps()[1]
+	allocations := func(body, key string) float64 {
+		raw := []byte(body)
+		return testing.AllocsPerRun(100, func() {
+			rq.reset()
+			rq.ctx, rq.app = ctx, app
+			if reason := s.open(rq, raw); reason != "" || rq.envelope.key != key {
+				t.Fatalf("%q, key %q", reason, rq.envelope.key)
+			}
+			s.decodePiece(rq, rq.pieces[0], spoor.DoorNative, decodeNative)
+		})
+	}
+	if with, without := allocations(`{"write_key":"k1",`+nativeEvent[1:], "k1"), allocations(nativeEvent, ""); with != without {
+		t.Errorf("%v allocations with a key, %v without", with, without)
 	}
 }
 

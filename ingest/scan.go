@@ -221,9 +221,9 @@ func (w *walker[T]) value() T {
 // isPlain reports whether what stands between two quotes is ASCII without
 // escapes: it is valid then, and asking jsontext would cost more than all else
 // that is done with a short text.
-func isPlain(inner []byte) bool {
-	for _, c := range inner {
-		if special[c] || c >= 0x80 {
+func isPlain[T span](inner T) bool {
+	for i := range len(inner) {
+		if c := inner[i]; special[c] || c >= 0x80 {
 			return false
 		}
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -27,11 +28,13 @@ func (m *memorySize) UnmarshalText(text []byte) error {
 		}
 	}
 	n, err := strconv.ParseInt(number, 10, 64)
-	if err != nil || n < 0 || n != n<<shift>>shift {
+	switch {
+	case errors.Is(err, strconv.ErrRange) && n > 0, err == nil && n != n<<shift>>shift:
+		return fmt.Errorf("%s is too large: want a size written like 400MiB or 2GiB", text)
+	case err != nil || n < 0:
 		return fmt.Errorf("cannot read the size %q: want one written like 400MiB or 2GiB, or 0", text)
-	}
-	if n != 0 && n<<shift < memoryBytesMin {
-		return fmt.Errorf("cannot do with %s of memory: want at least 32MiB, written like 400MiB", text)
+	case n != 0 && n<<shift < memoryBytesMin:
+		return fmt.Errorf("cannot do with %d bytes of memory: want at least 32MiB, written like 400MiB", n<<shift)
 	}
 	*m = memorySize(n << shift)
 	return nil

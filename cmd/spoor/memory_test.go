@@ -34,7 +34,7 @@ func TestMemoryAim(t *testing.T) {
 }
 
 // Goal: sizes are read with and without units, and what is none is refused with
-// a line that says how to write one.
+// a line that says why and how to write one.
 func TestMemorySize(t *testing.T) {
 	f := func(text string, want memorySize, good bool) {
 		t.Helper()
@@ -54,5 +54,13 @@ func TestMemorySize(t *testing.T) {
 	f("419430400", 400<<20, true)
 	for _, bad := range []string{"", "400", "-1", "MiB", "400MB", "31MiB", "9999999999GiB", "1.5GiB"} {
 		f(bad, 0, false)
+	}
+	for text, want := range map[string]string{
+		"9999999999GiB": "9999999999GiB is too large", "99999999999999999999": "is too large", "1": "cannot do with 1 bytes of memory", "31MiB": "32505856 bytes",
+		"-99999999999999999999": "cannot read the size",
+	} {
+		if err := new(memorySize).UnmarshalText([]byte(text)); err == nil || !strings.Contains(err.Error(), want) {
+			t.Errorf("%q: %v; want %q", text, err, want)
+		}
 	}
 }
