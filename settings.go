@@ -41,6 +41,7 @@ type Settings struct {
 	Recipients     []string `json:"recipients"`  // to whom the customer passes data on, in words
 	Webhook        string   `json:"webhook"`     // where the customer is told of objections and erasures; empty: nowhere
 	AuditDays      int      `json:"audit_days"`  // how long entries of the audit log are kept
+	FeedDays       int      `json:"feed_days"`   // how long entries of the feed are kept; 0: there is none
 
 	Mode             string   `json:"mode"`          // of widget, pixel and click: cookieless, exempt, consent
 	SDKMode          string   `json:"sdk_mode"`      // of the mobile SDK: key or the same three
@@ -90,6 +91,9 @@ const (
 	AuditDaysDefault = 1095
 	AuditDaysMin     = 30
 )
+
+// FeedDaysMax is the longest that entries of a feed are kept, in days.
+const FeedDaysMax = 30
 
 // DefaultSettings are the settings of a new app in the given zone.
 func DefaultSettings(zone string) Settings {
@@ -184,6 +188,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *string { return &s.Webhook }, checkWebhook),
 	number("audit_days", "days that entries of the audit log are kept, 30 to 36500 (default 1095)",
 		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
+	number("feed_days", "days that entries of the feed are kept for whoever follows it, 1 to 30; 0 = the app has no feed (default 0)",
+		func(s *Settings) *int { return &s.FeedDays }, 0, FeedDaysMax),
 	mode("mode", "how widget, pixel and click know a visitor again: cookieless (not beyond the day), exempt (cookie; wants hits_days of 760 or less), consent (cookie, nothing before consent) (default cookieless)",
 		func(s *Settings) *string { return &s.Mode }),
 	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above, or off: its paths take nothing (default key)",

@@ -36,6 +36,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"recipients":          "CRM of Example Ltd",
 		"webhook":             "https://crm.example/spoor",
 		"audit_days":          "365",
+		"feed_days":           "7",
 		"mode":                "consent",
 		"sdk_mode":            "cookieless",
 		"gpc":                 "drop",

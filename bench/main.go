@@ -30,6 +30,7 @@ type options struct {
 	forget, blast, large bool
 	cluster              bool
 	rollUps              bool
+	feed                 bool
 	profiles             int
 	hits                 int64
 }
@@ -75,6 +76,7 @@ func readFlags() options {
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
 	flag.BoolVar(&o.cluster, "cluster", false, "show brokers, two collectors and a store node under load and kills, and nothing else")
 	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
+	flag.BoolVar(&o.feed, "feed", false, "measure what a feed costs and how far behind its followers are, and nothing else")
 	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
 	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
 	flag.Parse()
@@ -121,6 +123,12 @@ func measure(o options) (err error) {
 	}
 	if o.rollUps {
 		return b.rollUpsAndReport()
+	}
+	if o.feed {
+		if b.binary, err = build(b.work); err != nil {
+			return err
+		}
+		return b.feedAndReport()
 	}
 	if o.cpuProfile != "" || o.memProfile != "" {
 		return b.profile()

@@ -44,7 +44,7 @@ func TestAdminLifeOfAnApp(t *testing.T) {
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":5}}`, 400, `at least 1000`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":["city"]}}`, 400, `wrong type`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"nonsense":"1"}}`, 400,
-		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook, audit_days, mode, sdk_mode, gpc, dnt, children, geo_opt_in, cookie_domain, errors, hosts, exclude_addresses, exclude_paths, exclude_referrers, properties, goals, statistics_rows"]}}`)
+		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook, audit_days, feed_days, mode, sdk_mode, gpc, dnt, children, geo_opt_in, cookie_domain, errors, hosts, exclude_addresses, exclude_paths, exclude_referrers, properties, goals, statistics_rows"]}}`)
 	f("GET", "shop/", "shop-admin", "", 200, `"closed":true`)
 	f("GET", "shop/", "shop-admin", "", 200, `"geo":"country"`) // nothing of the refused change
 	f("PATCH", "shop/", "shop-admin", `{"closed":false}`, 200, `"closed":false`)

@@ -14,6 +14,7 @@
 //	/api/export/…   users.csv and hits.ndjson, streamed
 //	/api/tail       hits as they are stored, one JSON object a line
 //	/api/live       the same as server-sent events
+//	/api/feed       all that happened in an app, from a cursor on
 //	/api/retention  what an app keeps, what falls due next
 //	/api/figures    the health of the process
 //	/api/find       whom an identifier names

@@ -37,6 +37,10 @@ type fakeStore struct {
 	asked    []string        // questions of statistics
 	shelf    map[spoor.AppID][]spoor.Collection
 
+	feed []spoor.FeedEntry // of every app
+	more chan struct{}     // closed when there is more of it
+	gap  uint64            // entries up to this one are gone
+
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log
 	told    chan spoor.Access // gets entries too, if not nil
@@ -356,6 +360,48 @@ func (f *fakeStore) Tail(spoor.AppID) (<-chan spoor.Hit, func()) {
 	}
 }
 
+func (f *fakeStore) Feed(_ spoor.AppID, behind uint64, fn func(*spoor.FeedEntry) error) (uint64, error) {
+	f.mu.Lock()
+	list := slices.Clone(f.feed)
+	gap := f.gap
+	f.mu.Unlock()
+	if behind > 0 && behind < gap {
+		return behind, &spoor.FeedGap{After: behind, Oldest: gap}
+	}
+	for i := range list {
+		if list[i].Number > behind {
+			if err := fn(&list[i]); err != nil {
+				return behind, err
+			}
+			behind = list[i].Number
+		}
+	}
+	return behind, nil
+}
+
+func (f *fakeStore) FeedEnd(spoor.AppID) (newest uint64, more <-chan struct{}) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if len(f.feed) > 0 {
+		newest = f.feed[len(f.feed)-1].Number
+	}
+	if f.more == nil {
+		f.more = make(chan struct{})
+	}
+	return newest, f.more
+}
+
+// tell adds an entry to the feed.
+func (f *fakeStore) tell(e spoor.FeedEntry) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.feed = append(f.feed, e)
+	if f.more != nil {
+		close(f.more)
+		f.more = nil
+	}
+}
+
 func (f *fakeStore) send(h spoor.Hit) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -437,9 +483,23 @@ func (f *fakeStore) AuditEntries(app spoor.AppID, since int64, fn func(*spoor.Au
 
 func (f *fakeStore) Writable() error { return f.readOnly }
 
-type fakeApps struct{ list []*spoor.App }
+type fakeApps struct {
+	mu   sync.Mutex
+	list []*spoor.App
+}
+
+// change replaces the first app, as a store would while requests run.
+func (f *fakeApps) change(how func(*spoor.App)) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	a := f.list[0].Clone()
+	how(a)
+	f.list = append([]*spoor.App{a}, f.list[1:]...)
+}
 
 func (f *fakeApps) find(fits func(*spoor.App) bool) *spoor.App {
+	f.mu.Lock()
+	defer f.mu.Unlock()
 	for _, a := range f.list {
 		if fits(a) {
 			return a
@@ -642,6 +702,7 @@ func (ts *testServer) furnish() {
 	app := ts.store.apps.list[0]
 	app.Keys = []spoor.WriteKey{{Key: "pub"}}
 	app.Share = spoor.HashToken("link")
+	app.Settings.FeedDays = 7
 }
 
 // addHit adds a page view or another hit of profile n.

@@ -111,6 +111,7 @@ func problemOf(err error) (p *problem, known bool) {
 	var held *spoor.HeldError
 	var bad *spoor.QueryError
 	var refused *spoor.CollectionError
+	var gap *spoor.FeedGap
 	switch {
 	case errors.As(err, &p):
 		return p, true
@@ -122,6 +123,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return errClosing, true
 	case errors.Is(err, spoor.ErrNoProfile), errors.Is(err, spoor.ErrNoCollection):
 		return errNotFound, true
+	case errors.As(err, &gap):
+		return errGone(gap), true
 	case errors.As(err, &bad):
 		return oneField(bad.Field, bad.Text), true
 	case errors.As(err, &refused):

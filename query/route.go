@@ -101,6 +101,7 @@ func routes() []route {
 		route{"GET", "/api/export/hits.ndjson/", scopeApp, read, "export.hits", (*call).exportHits},
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
 		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
+		route{"GET", "/api/feed/", scopeApp, read, "feed", (*call).feed},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
 		route{"GET", "/api/retention/", scopeApp, read, "", (*call).readRetention},

@@ -176,11 +176,17 @@ func (c *call) authenticateSession() (actor, error) {
 	return who, nil
 }
 
-// sessionEnded reports whether the session of a long answer is over; without a
-// session it is not.
-func (c *call) sessionEnded() bool {
+// accessEnded reports whether who reads a long answer may no more: the session is
+// over, the token was deleted or has expired, or the app is gone.
+func (c *call) accessEnded() bool {
 	if c.session == nil {
-		return false
+		if c.who.app == nil {
+			return false
+		}
+		app := c.s.opt.Apps.App(c.who.app.ID)
+		return app == nil || !slices.ContainsFunc(app.Tokens, func(t spoor.Token) bool {
+			return t.Name == c.who.name && t.Role.Allows(c.route.role) && spoor.Live(t.Expires, c.s.opt.Now())
+		})
 	}
 	_, ok := c.s.visitor(c.session, false)
 	return !ok

@@ -20,10 +20,13 @@ const filterBytesMax = 4096
 // statsRepeat are the parameters that may be given several times.
 var statsRepeat = []string{"filter", "goal", "step"}
 
-// onlyStats refuses parameters that a statistic does not know, that are given
-// again, or that name another app than that of the token.
-func (c *call) onlyStats(known ...string) error {
-	known = append(known, "app", "from", "to")
+// onlyStats is only for statistics, which all have a range of days.
+func (c *call) onlyStats(known ...string) error { return c.only(append(known, "from", "to")...) }
+
+// only refuses parameters that a route does not know, that are given again, or
+// that name another app than that of the token.
+func (c *call) only(known ...string) error {
+	known = append(known, "app")
 	given := map[string]bool{}
 	for name := range c.ctx.QueryArgs().All() {
 		if !slices.Contains(known, string(name)) {

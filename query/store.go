@@ -56,6 +56,13 @@ type Store interface {
 	// Tail gives hits as they are stored, and drops some when the reader is
 	// slow. The reader calls stop.
 	Tail(app spoor.AppID) (hits <-chan spoor.Hit, stop func())
+	// Feed gives the entries of the feed behind a number, oldest first, and the
+	// number up to which it has looked. It fails with a *spoor.FeedGap where some
+	// of them are gone.
+	Feed(app spoor.AppID, behind uint64, fn func(*spoor.FeedEntry) error) (next uint64, err error)
+	// FeedEnd is the number of the newest entry, and what is closed when there is
+	// a newer one.
+	FeedEnd(app spoor.AppID) (newest uint64, more <-chan struct{})
 	Partitions(app spoor.AppID) ([]spoor.Partition, error)
 	PublicID(app spoor.AppID, n spoor.Number) int64
 	// AppByShare finds the app of a shared overview's token; nil if there is none.

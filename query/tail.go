@@ -7,24 +7,24 @@ import (
 	"github.com/spoorhq/spoor"
 )
 
-// feed is how hits that are followed are written: around the line of each, and
+// framing is how hits that are followed are written: around the line of each, and
 // now and then a beat, by which a reader that has gone is noticed.
-type feed struct{ begin, end, beat string }
+type framing struct{ begin, end, beat string }
 
 // tail streams hits as they are stored, one JSON object a line. Hits are left
 // out when the reader is too slow; what is complete is the export.
 func (c *call) tail() error {
-	return c.startTail("application/x-ndjson", feed{beat: "\n"})
+	return c.startTail("application/x-ndjson", framing{beat: "\n"})
 }
 
 // live is tail as server-sent events. A browser asks again when the stream
 // breaks, and learns by the status that its session has ended.
 func (c *call) live() error {
 	c.ctx.Response.Header.Set("X-Accel-Buffering", "no") // or some proxies would hold events back
-	return c.startTail("text/event-stream", feed{begin: "event: hit\ndata: ", end: "\n", beat: "event: beat\ndata:\n\n"})
+	return c.startTail("text/event-stream", framing{begin: "event: hit\ndata: ", end: "\n", beat: "event: beat\ndata:\n\n"})
 }
 
-func (c *call) startTail(contentType string, as feed) error {
+func (c *call) startTail(contentType string, as framing) error {
 	hits, stop := c.s.opt.Store.Tail(c.app.ID)
 	err := c.startStream(contentType, "", func(w *bufio.Writer) error {
 		return c.writeTail(w, hits, as)
@@ -35,7 +35,7 @@ func (c *call) startTail(contentType string, as feed) error {
 	return err
 }
 
-func (c *call) writeTail(w *bufio.Writer, hits <-chan spoor.Hit, as feed) error {
+func (c *call) writeTail(w *bufio.Writer, hits <-chan spoor.Hit, as framing) error {
 	beat := time.NewTicker(c.s.heartbeat)
 	defer beat.Stop()
 	var line jsonWriter
@@ -56,7 +56,7 @@ func (c *call) writeTail(w *bufio.Writer, hits <-chan spoor.Hit, as feed) error 
 				continue
 			}
 		case <-beat.C:
-			if c.sessionEnded() { // logged out, or the token is gone
+			if c.accessEnded() {
 				return nil
 			}
 			w.WriteString(as.beat)

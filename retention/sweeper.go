@@ -30,6 +30,7 @@ type Store interface {
 	Audit(a spoor.Access) error
 	TrimAudit(app spoor.AppID, before int64) (removed int64, err error)
 	DropReceipts(app spoor.AppID, before time.Time) error
+	DropFeed(ctx context.Context, app spoor.AppID, before time.Time) (records int64, err error)
 	SizeSegments(ctx context.Context, app spoor.AppID) error
 }
 
@@ -57,6 +58,7 @@ type Sweeper struct {
 	first     atomic.Int64              // when Run sweeps first, Unix ms; 0: it does not run
 	trimmed   map[spoor.AppID]spoor.Day // when old entries of the audit logs were last removed
 	reclaimed time.Time                 // when bytes were last given back
+	fed       time.Time                 // when old entries of feeds were last removed; of Run alone
 	sized     map[spoor.AppID]spoor.Day // when sizes of segments were last noted; of runSizes alone
 	erased    chan struct{}
 	waits     map[spoor.AppID]spoor.Day // apps that should end, and whose holds last until then
@@ -155,6 +157,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 			continue
 		}
 		s.trimAudits()
+		s.trimFeeds(ctx)
 		if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
 			failed = time.Now()
 			s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)

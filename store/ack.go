@@ -89,6 +89,9 @@ func (s *Store) acknowledge(groups <-chan *group) {
 				s.log.Error("cannot sync the high-water file", "error", err)
 			}
 		}
+		if g.err == nil {
+			s.feeds.show(g.told)
+		}
 		for _, r := range g.requests {
 			if g.err != nil {
 				r.err = errors.Join(r.err, g.err)

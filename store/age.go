@@ -8,6 +8,7 @@ import (
 
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/spoorhq/spoor"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // Drop removes what is too old in an app, whosoever it is: hits of whole days,
@@ -145,6 +146,7 @@ func (s *Store) dropDay(app spoor.AppID, day spoor.Day, keep []former, run uint6
 		sum.Bytes = int64(float64(c.bytes) * float64(sum.Hits) / float64(max(1, c.stored))) // of hits of a common size
 		c.swept += sum.Hits
 		c.dropped = math.MaxUint64
+		g.tell(a, at, feedExpired, protowire.EncodeZigZag(int64(day)), uint64(spoor.KindNone))
 		return g.dropped(a, day, run, at, &sum)
 	})
 	return sum, err
@@ -208,6 +210,7 @@ func (s *Store) dropKind(ctx context.Context, app spoor.AppID, day spoor.Day, ki
 		}
 		c, err := g.account(a, day)
 		if err == nil {
+			g.tell(a, s.opts.Now().UnixMilli(), feedExpired, protowire.EncodeZigZag(int64(day)), uint64(kind))
 			c.dropped |= 1 << kind
 			if c.again &^= 1 << kind; kept {
 				c.again |= 1 << kind

@@ -179,6 +179,11 @@ func (s *Store) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor
 			return err
 		}
 		app.ID, app.Name = old.ID, old.Name
+		if old.Settings.FeedDays == 0 && app.Settings.FeedDays != 0 {
+			if err := g.beginFeed(id); err != nil {
+				return err
+			}
+		}
 		if err := s.checkApp(app); err != nil {
 			return err
 		}

@@ -406,6 +406,7 @@ func (g *group) changeMemberships(p *pending, e *spoor.Edit, at stamp) error {
 		if slices.Contains(have, of) != in {
 			p.add.put(membership(kind), strconv.FormatUint(uint64(id), 10), in, at)
 			g.join(p.app, of, p.n, in)
+			g.tell(p.app, e.At, feedMember, uint64(kind), uint64(id), uint64(p.n), protowire.EncodeBool(in))
 		}
 	}
 	for _, name := range e.TagAdd {

@@ -65,7 +65,9 @@ func (g *group) edit(e *spoor.Edit) (n spoor.Number, created bool, err error) {
 			g.point(a, spoor.LookupPublic, a.salt.ident(spoor.LookupPublic, fmt.Sprint(e.ID)), p.n)
 		}
 	}
-	return p.n, created, g.change(p, e)
+	err = g.change(p, e)
+	g.tellUser(p, e.At)
+	return p.n, created, err
 }
 
 // editee finds the profile that an edit is about; nil if a new one is wanted.

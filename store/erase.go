@@ -82,6 +82,7 @@ func (g *group) erase(id spoor.AppID, n spoor.Number, subject string, at int64) 
 		return sum, err
 	}
 	g.forget(p, s)
+	g.tellGone(a, n, s, true, at)
 	a.rewrites++
 	j.gone = parts
 	sum.Profiles, sum.Bytes = 1, j.bytes()

@@ -29,6 +29,7 @@ type group struct {
 	days     []touchedDay
 	accounts map[partition]*finishedDay // days that are not in memory
 	chains   map[spoor.AppID]*chain     // audit logs that this group adds to
+	told     []feedMark                 // how far it brings the feeds
 	final    bool                       // write all counts, put nothing off
 	err      error                      // a read failed: the group cannot be trusted
 }
@@ -52,6 +53,7 @@ type pending struct {
 	add   state      // what this group adds
 	hits  []visitHit // of this group, as far as they belong to visits
 	gone  bool       // merged into another
+	told  uint32     // writes of which the feed was told
 }
 
 // pending gives a pending state, in memory that earlier groups have used.
@@ -264,6 +266,7 @@ func (g *group) flush() error {
 	clear(g.profiles)
 	for _, a := range g.apps {
 		g.flushSets(a)
+		g.flushFeed(a)
 	}
 	g.flushChains()
 	for at, d := range g.accounts {

@@ -272,6 +272,7 @@ func (g *group) link(p *pending, key string, h *spoor.Hit) error {
 		}
 		q.add.put(spoor.LookupKey, key, false, at)
 		q.facts.keys--
+		g.tellUser(q, h.Received)
 	}
 	if p.facts.keys >= keysMax {
 		if old != 0 { // it must not lead to the other person any more
@@ -414,6 +415,8 @@ func (g *group) absorb(p, q *pending) error {
 		g.set(numberKey(nil, a.app.ID, f.number), putUint(appendHeader(nil), identNumber, uint64(p.n)))
 		g.merged[profileRef{a.app.ID, f.number}] = p.n
 	}
+	p.add.writes++
+	g.tell(a, a.at, feedMerge, uint64(p.n), uint64(q.n))
 	g.joinMemberships(p, q, &before, theirs, ours)
 	g.joinRights(p, before.rights(), theirs.rights())
 	if p.facts.rights.Objected != 0 {

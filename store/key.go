@@ -16,6 +16,7 @@ const (
 	prefixEvent     = 'E' // event ids seen, by week of receipt
 	prefixErased    = 'G' // keyed hashes of who was erased
 	prefixFormat    = 'F' // what wrote this store
+	prefixFeed      = 'V' // what happened, in the order of its commit
 	prefixHit       = 'H'
 	prefixIdent     = 'I' // identifiers
 	prefixJournal   = 'J' // removals whose bytes are not gone yet
@@ -35,7 +36,7 @@ const (
 
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
-	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixHit,
+	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixFeed, prefixHit,
 	prefixIdent, prefixJournal, prefixCatalogue, prefixSet, prefixMember, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixTable, prefixWriter, prefixAudit,
 }
 
@@ -139,6 +140,11 @@ func identKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash) []byte {
 // sharedIdentKey is for kinds that several profiles may share.
 func sharedIdentKey(dst []byte, app spoor.AppID, kind spoor.Lookup, id hash, n spoor.Number) []byte {
 	return binary.BigEndian.AppendUint32(identKey(dst, app, kind, id), uint32(n))
+}
+
+// feedKey is that of a group's entries, by the number of the first.
+func feedKey(dst []byte, app spoor.AppID, first uint64) []byte {
+	return binary.BigEndian.AppendUint64(key1(dst, prefixFeed, app), first)
 }
 
 func profileKey(dst []byte, app spoor.AppID, n spoor.Number) []byte {

@@ -15,7 +15,9 @@ func (g *group) unburden(a *appState, h *spoor.Hit) error {
 		return err
 	}
 	h.Outcome, h.Reason = spoor.Stored, ""
-	return g.carry(p, h)
+	err = g.carry(p, h)
+	g.tellUser(p, h.Received)
+	return err
 }
 
 // carry gives the profile the push token that a hit brings, or takes away the

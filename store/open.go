@@ -94,6 +94,7 @@ type Store struct {
 	queue *queue
 	space *spaceGuard
 	tails tails
+	feeds feeds
 	stats counters
 
 	aliases aliases
@@ -278,7 +279,7 @@ func (s *Store) openDB(readOnly bool) error {
 		var d *directory
 		if d, err = readApps(db); err == nil {
 			s.apps.Store(d)
-			err = s.measureApps(db)
+			err = errors.Join(s.measureApps(db), s.loadFeeds(db))
 		}
 	}
 	if err != nil {

@@ -449,22 +449,30 @@ func countedDays(db pebble.Reader, app spoor.AppID, late []uncounted) (days []sp
 	return slices.Compact(days), err
 }
 
-// readSealed reads sealed-through; it only rises.
-func readSealed(db pebble.Reader, app spoor.AppID, late []uncounted) (day spoor.Day, err error) {
+// readCounter reads an app's counters, also where groups have put them off.
+func readCounter(db pebble.Reader, app spoor.AppID, late []uncounted) (c counter, err error) {
+	counted := uint64(0)
 	err = get(db, writerAppKey(nil, app), func(value []byte) error {
 		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
-			if tag == writerSealed {
-				day = spoor.Day(zigzag(num))
+			if tag == writerCounted {
+				counted = num
 			}
+			c.field(tag, num)
 			return nil
 		})
 	})
 	for _, u := range late {
-		if c, ok := u.apps[app]; ok {
-			day = max(day, c.sealed)
+		if newer, ok := u.apps[app]; ok && u.group > counted {
+			c = newer
 		}
 	}
-	return day, err
+	return c, err
+}
+
+// readSealed reads sealed-through.
+func readSealed(db pebble.Reader, app spoor.AppID, late []uncounted) (spoor.Day, error) {
+	c, err := readCounter(db, app, late)
+	return c.sealed, err
 }
 
 // Seal moves sealed-through of every app to where the clock says it stands, for

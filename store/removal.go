@@ -106,6 +106,7 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, run uint64, at
 		}
 		j.add(records, int64(len(s.appendTo(nil))))
 		g.forget(p, s)
+		g.tellGone(a, n, s, false, at)
 		j.gone = append(j.gone, parts...)
 		sum.Profiles++
 		sum.Hits += hits

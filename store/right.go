@@ -1,6 +1,7 @@
 package store
 
 import (
+	"slices"
 	"strconv"
 
 	"github.com/spoorhq/spoor"
@@ -135,6 +136,7 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	if right == spoor.RightHold { // concerns nobody but whoever keeps the data
 		return profile, nil
 	}
+	g.tell(a, at, feedRight, uint64(slices.Index(feedRights, what)), uint64(profile.ID))
 	return profile, g.notify(a, spoor.Notice{What: what, Person: profile.ID, At: at, Until: until})
 }
 

@@ -29,6 +29,7 @@ type state struct {
 	days                                        []spoor.Day // with hits, sorted
 	former                                      []former    // by number
 	unknown                                     [][]byte    // operands of a format we cannot read, sorted
+	writes                                      uint32      // calls of set and put; not kept
 }
 
 // stamp orders two writes of one register. The greater (time, tie) wins.
@@ -77,6 +78,7 @@ type former struct {
 // set writes an attribute into the state, if the stamp is not older than what
 // is there.
 func (s *state) set(name string, typ spoor.Type, text string, at stamp) {
+	s.writes++
 	r := register{name: name, stamp: at, typ: typ, text: text}
 	if n := len(s.regs); n == 0 || s.regs[n-1].name < name { // the rule, where the caller goes by name
 		if cap(s.regs) == 0 {
@@ -104,6 +106,7 @@ func (s *state) text(name string) string {
 
 // put adds an identifier to, or takes it out of, the profile.
 func (s *state) put(kind spoor.Lookup, text string, present bool, at stamp) {
+	s.writes++
 	s.elems = foldSorted(s.elems, []element{{kind: kind, text: text, stamp: at, since: at.time, present: present}}, compareElementNames, foldElement)
 }
 

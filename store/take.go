@@ -69,6 +69,7 @@ func (g *group) hit(h *spoor.Hit) error {
 			return err
 		}
 	}
+	g.tellHit(a, h, p, id)
 	return d.count(a.app, h, before, g.put(a, d, h, id, unique))
 }
 

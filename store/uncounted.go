@@ -40,6 +40,7 @@ type counter struct {
 	sealed   spoor.Day    // this day and all before are sealed
 	clock    int64        // latest time of receipt among decisions (see tick)
 	ticks    uint64       // decisions made
+	entries  uint64       // number of the newest entry of the feed
 }
 
 func (c *counter) appendTo(dst []byte) []byte {
@@ -47,7 +48,8 @@ func (c *counter) appendTo(dst []byte) []byte {
 	dst = putUint(dst, writerSequence, c.sequence)
 	dst = putInt(dst, writerSealed, int64(c.sealed))
 	dst = putInt(dst, writerClock, c.clock)
-	return putUint(dst, writerTicks, c.ticks)
+	dst = putUint(dst, writerTicks, c.ticks)
+	return putUint(dst, writerEntries, c.entries)
 }
 
 func (c *counter) field(tag protowire.Number, num uint64) {
@@ -62,6 +64,8 @@ func (c *counter) field(tag protowire.Number, num uint64) {
 		c.clock = zigzag(num)
 	case writerTicks:
 		c.ticks = num
+	case writerEntries:
+		c.entries = num
 	}
 }
 

@@ -77,6 +77,7 @@ type appState struct {
 
 	// Changes of this group.
 	touched bool
+	draft   draft
 	sets    [setCount]setChange32
 	members map[collectionRef]setChange32
 
@@ -259,6 +260,7 @@ const (
 	writerClock
 	writerTicks
 	writerCounted
+	writerEntries protowire.Number = 16 // behind those that stand beside a counter's: see nestedApp
 )
 
 // readStoreMark reads the store's own counters.

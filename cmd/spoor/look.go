@@ -64,6 +64,26 @@ func (c *tailCommand) Run() error {
 	return err
 }
 
+type feedCommand struct {
+	dataFlag
+	App   string `help:"The app." required:"" placeholder:"NAME"`
+	After string `help:"Only what is behind this entry: an id, or now. Without it from the oldest entry that is kept." placeholder:"ID"`
+}
+
+func (c *feedCommand) Run() error {
+	query := url.Values{"app": {c.App}, "stream": {"true"}}
+	if c.After != "" {
+		query.Set("after", c.After)
+	}
+	entries, err := newClient(c.Data).stream("GET", "/api/feed/?"+query.Encode(), nil)
+	if err != nil {
+		return err
+	}
+	defer entries.Close()
+	_, err = io.Copy(os.Stdout, entries)
+	return err
+}
+
 type checkCommand struct {
 	dataFlag
 }

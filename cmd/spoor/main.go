@@ -47,6 +47,7 @@ type commandLine struct {
 	GeoIP      geoipCommand      `cmd:"" name:"geoip" help:"Fetch a GeoIP database."`
 	Partitions partitionsCommand `cmd:"" help:"List what is stored: app, day, hits, profiles, bytes, sealed or open."`
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
+	Feed       feedCommand       `cmd:"" help:"Show what happened in an app, from a point on, and follow it: hits, changes of people, erasures."`
 	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
 	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
 	Person     personCommand     `cmd:"" help:"A person's rights: export, restrict, object, hold."`

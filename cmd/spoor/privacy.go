@@ -113,6 +113,9 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	}
 	w.add("- Statistics without persons (texts of fewer than five profiles are folded): %s.", daysOr(s.StatisticsDays, "without end"))
 	w.add("- Bytes of what was removed leave the files within %d hours, where little of a day went within %d days; on request at once. Backups: %d days more.", s.BytesGoneHours, s.BytesGoneDays, s.BackupDays)
+	if s.FeedDays > 0 {
+		w.add("- Feed of what happened, which refers to the data above and copies nothing of it: %d days. Its readers are told of erasures.", s.FeedDays)
+	}
 	w.add("- Audit log (who read, exported, changed, erased; never whose in plain) and receipts of removals: %d days.", s.AuditDays)
 	w.add("- Plan %s%s.", s.Plan, onlyIf(s.PlanEnded != "", ", ended on "+s.PlanEnded))
 	if end := a.End(); end != 0 {

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"reflect"
+	"strconv"
 	"testing"
 	"time"
 
@@ -118,6 +119,17 @@ func TestDirectoryPoisoned(t *testing.T) {
 func TestDirectoryCompactedAndRestarted(t *testing.T) {
 	c := fakeCluster(t)
 	topic := openTopic(t, c.options(t))
+	var together []record // of which compaction leaves the first
+	for _, app := range []*spoor.App{anApp(5, "five", "key-five"), anApp(1, "one"), anApp(2, "two")} {
+		value, err := json.Marshal(appRecord{appVersion, app})
+		if err != nil {
+			t.Fatal(err)
+		}
+		together = append(together, record{strconv.AppendUint(nil, uint64(app.ID), 10), value})
+	}
+	if err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, together); err != nil {
+		t.Fatal(err)
+	}
 	for range 10 {
 		publish(t, topic, anApp(1, "one", "key-one"), anApp(2, "two", "key-two"))
 	}
@@ -127,7 +139,18 @@ func TestDirectoryCompactedAndRestarted(t *testing.T) {
 	}
 	c.fake.Compact()
 	d := followApps(t, topic)
-	if len(d.AllApps()) != 2 || d.App(1) == nil || d.App(3) == nil {
+	left := 0
+	for at := int64(0); at < 25; {
+		next, err := topic.brokers.fetch(t.Context(), topic.opts.apps(), 0, at, func(int64, []byte, []byte) { left++ })
+		if err != nil || next == at {
+			t.Fatalf("at %d of 25: %d (%v)", at, next, err)
+		}
+		at = next
+	}
+	if left > 10 {
+		t.Errorf("%d records are left of 25: nothing was compacted, and this test shows nothing", left)
+	}
+	if len(d.AllApps()) != 3 || d.App(1) == nil || d.App(3) == nil || d.App(5) == nil {
 		t.Errorf("after compaction the directory has %+v", d.AllApps())
 	}
 	c.fake.Close()

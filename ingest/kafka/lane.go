@@ -69,10 +69,6 @@ func (l *lane) run() {
 		err := l.send(l.batch)
 		l.mu.Lock()
 		l.busy, l.down = false, err
-		if err != nil { // nor would the next batch go through
-			l.batch = append(l.batch, l.queue...)
-			l.drop(len(l.queue))
-		}
 		l.mu.Unlock()
 		for _, p := range l.batch {
 			p.finish(err)
@@ -120,7 +116,7 @@ func (l *lane) next() bool {
 	return true
 }
 
-// expire refuses what has waited behind slow batches for as long as a Write may.
+// expire refuses what has waited behind other batches for as long as a Write may.
 func (l *lane) expire() {
 	for len(l.queue) > 0 && time.Since(l.queue[0].since) > l.s.t.opts.wait {
 		p := l.queue[0]
@@ -139,8 +135,8 @@ func (l *lane) drop(n int) {
 	l.queue = l.queue[:rest]
 }
 
-// send produces a batch until it is acknowledged or its time is over. What a
-// lane got late in the queue gets half of the usual time nevertheless.
+// send produces a batch until it is acknowledged or its time is over. A batch
+// that has waited long behind others gets half of the usual time nevertheless.
 func (l *lane) send(batch []*part) error {
 	wait := l.s.t.opts.wait
 	deadline := batch[0].since.Add(wait)

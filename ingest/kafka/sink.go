@@ -141,7 +141,7 @@ func (s *Sink) send(w *writing) error {
 	}
 	bytes := int64(len(w.buffer))
 	defer s.waiting.Add(-bytes)
-	if s.waiting.Add(bytes) > s.t.opts.BytesMax {
+	if all := s.waiting.Add(bytes); all > s.t.opts.BytesMax && all > bytes { // one alone could never go
 		return spoor.ErrBusy
 	}
 	w.left.Store(int32(len(w.parts)))

@@ -1,0 +1,49 @@
+package spoor
+
+import "fmt"
+
+// FeedKind is what an entry of a feed tells. The words are those of the wire.
+type FeedKind string
+
+// The kinds of entries.
+const (
+	FeedHit     FeedKind = "hit"          // a hit was stored
+	FeedUser    FeedKind = "user"         // a profile was made or changed
+	FeedMerge   FeedKind = "merge"        // a profile turned out to be another's
+	FeedTagOn   FeedKind = "tag.added"    // somebody got a tag
+	FeedTagOff  FeedKind = "tag.removed"  // … or lost it
+	FeedListOn  FeedKind = "list.added"   // somebody was put into a list
+	FeedListOff FeedKind = "list.removed" // … or taken out of it
+	FeedSwept   FeedKind = "swept"        // profiles were forgotten because they were idle
+	FeedErased  FeedKind = "erased"       // a person was erased on request: whoever copied the feed erases too
+	FeedRight   FeedKind = "right"        // an objection or restriction was set or lifted
+	FeedExpired FeedKind = "expired"      // hits of a day went because of their age
+)
+
+// FeedEntry is one thing that happened in an app, in the order in which it was
+// committed. An entry refers to what it is about: hits and profiles are as they
+// are when the feed is read, and entries whose hit or person has gone or is left
+// out since (see Rights) are passed over.
+type FeedEntry struct {
+	Number  uint64 // counts per app from 1, with gaps; the same whenever it is read
+	Kind    FeedKind
+	At      int64       // Unix ms: when what made it was received
+	Hit     *Hit        // of FeedHit
+	Profile *Profile    // of FeedUser
+	Person  int64       // public id of whom it is about, also of FeedHit, 0 for bots and nobody; of the person for FeedMerge
+	Gone    []int64     // public ids: of the former profile for FeedMerge; of FeedSwept and FeedErased, former ones included
+	Of      *Collection // the tag or list; nil if that is deleted
+	What    string      // of FeedRight: "objection.set", "restriction.lifted", …
+	Day     Day         // of FeedExpired
+	Class   Kind        // of FeedExpired: KindNone for all hits of the day
+}
+
+// FeedGap says that entries behind a cursor are not there any more.
+type FeedGap struct {
+	After  uint64 // the cursor that was asked for
+	Oldest uint64 // the cursor from which on all is there
+}
+
+func (e *FeedGap) Error() string {
+	return fmt.Sprintf("the feed does not go back to %d any more, only to %d: entries between them are gone", e.After, e.Oldest)
+}
