@@ -121,12 +121,16 @@ func (k *kafka) spawn(data, command string, flags ...string) *server {
 	return s
 }
 
-// demoData is a data directory with the demo app, as one machine leaves it.
+// demoData is a data directory with the demo app, as one machine leaves it, which
+// has no cluster to show.
 func demoData(t testing.TB) string {
 	t.Helper()
 	data := folder(t)
 	s := spawn(t, data, "--demo")
 	s.awaitServing()
+	if out, err := exec.Command(binary, "cluster", "--data", data).CombinedOutput(); err == nil || !strings.Contains(string(out), "reads no topic") {
+		t.Errorf("spoor cluster on one machine: %v, %s", err, out)
+	}
 	s.stop()
 	return data
 }

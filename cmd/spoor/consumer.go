@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"sync"
 	"time"
 
@@ -97,6 +96,8 @@ func (c *consumer) compare(ctx context.Context, anew bool) error {
 	return nil
 }
 
+// look asks where a partition begins and ends. One that has what is to be read
+// next counts as being read again.
 func (c *consumer) look(ctx context.Context, p *part) error {
 	ctx, cancel := context.WithTimeout(ctx, kafkaOpenMax)
 	defer cancel()
@@ -107,6 +108,9 @@ func (c *consumer) look(ctx context.Context, p *part) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.first, p.end = first, end
+	if end >= p.next {
+		p.failed = nil
+	}
 	return nil
 }
 
@@ -215,7 +219,7 @@ func (c *consumer) counts() (sum partCounts) {
 		p.mu.Lock()
 		sum.stored += p.counts.stored
 		sum.duplicates += p.counts.duplicates
-		for reason, n := range maps.All(p.counts.refused) {
+		for reason, n := range p.counts.refused {
 			sum.refused[reason] += n
 		}
 		p.mu.Unlock()
@@ -236,18 +240,22 @@ func (c *consumer) cluster() (*query.Cluster, error) {
 		}
 	}
 	apps := map[int][]string{}
+	for _, p := range c.parts {
+		apps[p.number] = []string{}
+	}
 	for _, a := range c.store.AllApps() {
 		n := c.topic.PartitionOf(a.ID)
 		apps[n] = append(apps[n], a.Name)
 	}
 	all := &query.Cluster{Topic: c.name, Partitions: c.topic.Partitions()}
 	for _, p := range c.parts {
-		p.mu.Lock()
 		o := stored[p.number]
+		p.mu.Lock()
 		one := query.ClusterPartition{
 			Number: p.number, First: p.first, Stored: o.Next, End: max(p.end, o.Next), Missed: o.Missed, Poisoned: o.Poisoned, Apps: apps[p.number], Reading: p.failed == nil,
 		}
 		p.mu.Unlock()
+		one.Newest = make([]query.PoisonedRecord, 0, len(o.Newest))
 		for _, bad := range o.Newest {
 			one.Newest = append(one.Newest, query.PoisonedRecord{Offset: bad.Offset, Bytes: bad.Bytes, At: bad.At, Why: bad.Why, Sum: fmt.Sprintf("%x", bad.Sum[:])})
 		}
