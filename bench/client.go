@@ -42,6 +42,9 @@ type result struct {
 // perSecond is the rate of acknowledged events.
 func (r *result) perSecond() float64 { return float64(r.events) / r.seconds }
 
+// perRequest is the rate of answered requests.
+func (r *result) perRequest() float64 { return float64(r.requests) / r.seconds }
+
 func (r *result) percentile(p float64) time.Duration {
 	return time.Duration(r.latency.ValueAtPercentile(p)) * time.Microsecond
 }

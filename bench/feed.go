@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -73,18 +72,8 @@ func (b *bench) feedSide(t *traffic, salt uint64, n, days int) (*side, *server, 
 		return nil, nil, err
 	}
 	s := &side{process: server.process, book: newLedger(salt, b.connections)}
-	request, err := http.NewRequest("PATCH", "http://"+server.readSide+"/api/admin/apps/"+demoKey+"/", strings.NewReader(fmt.Sprintf(`{"settings":{"feed_days":%d}}`, days)))
-	if err != nil {
+	if err := server.keepFeed(days); err != nil {
 		return s, nil, err
-	}
-	request.Header.Set("Authorization", "Token "+server.token)
-	reply, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return s, nil, err
-	}
-	reply.Body.Close()
-	if reply.StatusCode != http.StatusOK {
-		return s, nil, fmt.Errorf("cannot switch the feed on: the server answered %s", reply.Status)
 	}
 	for i := range b.connections {
 		s.streams = append(s.streams, newStream(i, salt, 1, population/b.connections))

@@ -31,7 +31,7 @@ type options struct {
 	forget, blast, large bool
 	cluster              bool
 	rollUps              bool
-	feed                 bool
+	feed, kafka          bool
 	profiles             int
 	hits                 int64
 }
@@ -41,6 +41,8 @@ func main() {
 	switch {
 	case len(os.Args) == 2 && os.Args[1] == commandBare:
 		err = serveBare()
+	case len(os.Args) == 3 && os.Args[1] == commandBrokers:
+		err = serveBrokers(os.Args[2])
 	case len(os.Args) == 3 && os.Args[1] == commandFront:
 		err = serveFront(os.Args[2])
 	case len(os.Args) == 5 && os.Args[1] == commandWired:
@@ -88,6 +90,7 @@ func readFlags() options {
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
 	flag.BoolVar(&o.cluster, "cluster", false, "show brokers, two collectors and a store node under load and kills, and nothing else")
 	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
+	flag.BoolVar(&o.kafka, "kafka", false, "measure a collector, a store node and the way between them over Kafka, and nothing else")
 	flag.BoolVar(&o.feed, "feed", false, "measure what a feed costs and how far behind its followers are, and nothing else")
 	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
 	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
@@ -157,12 +160,6 @@ func measure(o options, work string) (err error) {
 	if o.rollUps {
 		return b.rollUpsAndReport()
 	}
-	if o.feed {
-		if b.binary, err = build(b.work); err != nil {
-			return err
-		}
-		return b.feedAndReport()
-	}
 	if o.cpuProfile != "" || o.memProfile != "" {
 		return b.profile()
 	}
@@ -183,6 +180,12 @@ func measure(o options, work string) (err error) {
 	}
 	if o.cluster {
 		return b.showCluster()
+	}
+	if o.kafka {
+		return b.kafkaAndReport()
+	}
+	if o.feed {
+		return b.feedAndReport()
 	}
 	m, err := describeMachine(b.work, b.binary)
 	if err != nil {

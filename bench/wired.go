@@ -24,10 +24,11 @@ import (
 // another first argument. Each prints the address on which it listens, and
 // ends with a signal.
 const (
-	commandBare  = "bare-server"
-	commandFront = "front-server" // DIR
-	commandWired = "wired-server" // DIR CPU-PROFILE HEAP-PROFILE; empty: none
-	commandPlain = "plain-server" // DIR
+	commandBare    = "bare-server"
+	commandBrokers = "brokers"      // DIR
+	commandFront   = "front-server" // DIR
+	commandWired   = "wired-server" // DIR CPU-PROFILE HEAP-PROFILE; empty: none
+	commandPlain   = "plain-server" // DIR
 )
 
 // As spoor serve sets them.
