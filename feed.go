@@ -48,6 +48,14 @@ func (e *FeedGap) Error() string {
 	return fmt.Sprintf("the feed does not go back to %d any more, only to %d: entries between them are gone", e.After, e.Oldest)
 }
 
+// FeedTarget is the address to which the feed is delivered; empty: nowhere.
+func (s *Settings) FeedTarget() string {
+	if s.FeedDays == 0 {
+		return ""
+	}
+	return s.FeedWebhook
+}
+
 // Delivery is how far the feed of an app was delivered to its webhook.
 type Delivery struct {
 	Cursor  uint64 `json:"cursor"`            // entries up to this one were taken or given up

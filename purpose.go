@@ -48,5 +48,8 @@ func (a *App) Recipients() []string {
 	if a.Settings.Webhook != "" {
 		list = append(list, "webhook "+a.Settings.Webhook+" (public ids of who objected, is restricted or was erased)")
 	}
+	if target := a.Settings.FeedTarget(); target != "" {
+		list = append(list, "feed webhook "+target+" (all hits and profiles with their attributes, as they are stored)")
+	}
 	return list
 }

@@ -7,18 +7,40 @@ import (
 	"github.com/spoorhq/spoor"
 )
 
-// Delivery reads how far the feed of an app was delivered; nil if it never was.
-func (s *Store) Delivery(app spoor.AppID) (d *spoor.Delivery, err error) {
+// Delivery reads how far the feed of an app was delivered.
+func (s *Store) Delivery(app spoor.AppID) (d spoor.Delivery, err error) {
 	err = s.view(func(db *pebble.DB) error {
 		return get(db, deliveryKey(nil, app), func(value []byte) error {
-			d = new(spoor.Delivery)
-			if err := readJSON(value, d); err != nil {
+			if err := readJSON(value, &d); err != nil {
 				return fmt.Errorf("cannot read how far the feed was delivered: %w", err)
 			}
 			return nil
 		})
 	})
 	return d, err
+}
+
+// beginDelivery makes the delivery of a feed begin with what comes from now on,
+// unless it began before: then it goes on from there.
+func (g *group) beginDelivery(app spoor.AppID) error {
+	known, err := has(g.w.db, deliveryKey(nil, app))
+	if err != nil || known {
+		return err
+	}
+	a, err := g.w.app(app)
+	if err != nil || a == nil {
+		return err
+	}
+	return g.putDelivery(app, &spoor.Delivery{Cursor: a.entries})
+}
+
+func (g *group) putDelivery(app spoor.AppID, d *spoor.Delivery) error {
+	value, err := appendJSON(nil, d)
+	if err != nil {
+		return fmt.Errorf("cannot write how far the feed was delivered: %w", err)
+	}
+	g.set(deliveryKey(nil, app), value)
+	return nil
 }
 
 // PutDelivery notes how far the feed of an app was delivered and, if dead is not
@@ -41,12 +63,7 @@ func (s *Store) PutDelivery(app spoor.AppID, d *spoor.Delivery, dead *spoor.Dead
 				return err
 			}
 		}
-		value, err := appendJSON(nil, &next)
-		if err != nil {
-			return fmt.Errorf("cannot write how far the feed was delivered: %w", err)
-		}
-		g.set(deliveryKey(nil, app), value)
-		return nil
+		return g.putDelivery(app, &next)
 	})
 	if err == nil {
 		*d = next

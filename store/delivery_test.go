@@ -29,7 +29,7 @@ func TestDelivery(t *testing.T) {
 		t.Fatal(err)
 	}
 	app, other := newApp(t, s, "shop", "UTC"), newApp(t, s, "other", "UTC")
-	if d, err := s.Delivery(app.ID); d != nil || err != nil {
+	if d, err := s.Delivery(app.ID); d != (spoor.Delivery{}) || err != nil {
 		t.Fatalf("a new app has %+v, %v", d, err)
 	}
 	d := spoor.Delivery{Cursor: 9}
@@ -57,10 +57,10 @@ func TestDelivery(t *testing.T) {
 	if len(list) != spoor.DeadLettersMax || !slices.Equal(list[:2], left) || list[2].From != 40 {
 		t.Errorf("%d letters, the first are %+v", len(list), list[:3])
 	}
-	if got, err := s.Delivery(app.ID); err != nil || *got != d || d.Dropped != 1 {
+	if got, err := s.Delivery(app.ID); err != nil || got != d || d.Dropped != 1 {
 		t.Errorf("delivery is at %+v, %v; want %+v with 1 dropped", got, err, d)
 	}
-	if got, err := s.Delivery(other.ID); got != nil || err != nil || len(deadLetters(t, s, other)) != 0 {
+	if got, err := s.Delivery(other.ID); got != (spoor.Delivery{}) || err != nil || len(deadLetters(t, s, other)) != 0 {
 		t.Errorf("the other app has %+v, %v", got, err)
 	}
 	check(t, s)
@@ -70,9 +70,57 @@ func TestDelivery(t *testing.T) {
 	if err := s.PutDelivery(app.ID, &d, &list[0]); err != nil {
 		t.Fatal(err)
 	}
-	if got, err := s.Delivery(app.ID); got != nil || err != nil || len(deadLetters(t, s, app)) != 0 {
+	if got, err := s.Delivery(app.ID); got != (spoor.Delivery{}) || err != nil || len(deadLetters(t, s, app)) != 0 {
 		t.Errorf("the app is deleted and has %+v, %v", got, err)
 	}
+}
+
+// Goal: delivery begins with the first entry that comes after it was switched on,
+// by either setting, and goes on where it stood when it is switched on again.
+// Method: entries before, between and after.
+func TestDeliveryBegins(t *testing.T) {
+	c := newClock()
+	s := open(t, testOptions(t, vfs.NewMem(), c))
+	app := followed(t, s, newApp(t, s, "shop", "UTC"))
+	set := func(address string, days int) {
+		t.Helper()
+		_, err := s.UpdateApp(app.ID, func(a *spoor.App) error {
+			a.Settings.FeedWebhook, a.Settings.FeedDays = address, days
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	expect := func(want ...string) {
+		t.Helper()
+		d, err := s.Delivery(app.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got, _ := readAll(t, s, app, d.Cursor); !slices.Equal(got, want) {
+			t.Errorf("behind %d there is %q, want %q", d.Cursor, got, want)
+		}
+	}
+	write(t, s, page(app, c, "a", 1))
+	expect("hit a-1", "user a")
+	set("https://crm.example/", 7)
+	expect()
+	write(t, s, page(app, c, "a", 2))
+	expect("hit a-2")
+	set("", 7)
+	set("https://crm.example/", 7)
+	expect("hit a-2")
+	set("https://other.example/", 7)
+	expect("hit a-2")
+
+	app = newApp(t, s, "late", "UTC")
+	set("https://crm.example/", 0)
+	write(t, s, page(app, c, "a", 1))
+	set("https://crm.example/", 7)
+	expect()
+	write(t, s, page(app, c, "a", 2))
+	expect("hit a-2")
 }
 
 // Goal: spoor check reports dead letters that cannot be, and none that can.
