@@ -19,7 +19,7 @@ import (
 
 const (
 	webhookWait  = 10 * time.Second // for one request
-	webhookReply = 64 << 10         // bytes of an answer that are read, so that its connection can be used again
+	webhookReply = 64 << 10         // bytes of an answer that are read, so that its connection can be used again; of its header at most
 )
 
 // Webhooks posts to addresses that customers choose. It follows no redirects,
@@ -35,8 +35,10 @@ func NewWebhooks(private bool) *Webhooks {
 		dialer.Control = publicOnly
 	}
 	return &Webhooks{&http.Client{
-		Timeout:       webhookWait,
-		Transport:     &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
+		Timeout: webhookWait,
+		Transport: &http.Transport{
+			DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute, MaxResponseHeaderBytes: webhookReply,
+		},
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}}
 }
