@@ -49,7 +49,11 @@ func (a *App) Recipients() []string {
 		list = append(list, "webhook "+a.Settings.Webhook+" (public ids of who objected, is restricted or was erased)")
 	}
 	if target := a.Settings.FeedTarget(); target != "" {
-		list = append(list, "feed webhook "+target+" (all hits and profiles with their attributes, as they are stored)")
+		how := "as they are stored"
+		if strings.HasPrefix(target, "http:") {
+			how += ", IN CLEAR TEXT"
+		}
+		list = append(list, "feed webhook "+target+" (all hits and profiles with their attributes, "+how+")")
 	}
 	return list
 }

@@ -18,7 +18,7 @@ var errNoOutlet = detail(fasthttp.StatusConflict, "This app's feed goes nowhere.
 
 // deadLetters answers how far the feed was delivered, and what was not.
 func (c *call) deadLetters() error {
-	if err := c.onlyQuery(); err != nil {
+	if err := c.only(); err != nil {
 		return err
 	}
 	d, err := c.s.opt.Store.Delivery(c.app.ID)
@@ -56,7 +56,7 @@ func (c *call) deadLetters() error {
 // retryDeadLetters sends dead letters again: {"from":ID} that which begins with
 // this entry, without it all. It ends at the first that is not taken.
 func (c *call) retryDeadLetters() error {
-	if err := c.onlyQuery(); err != nil {
+	if err := c.only(); err != nil {
 		return err
 	}
 	var in struct{ From string }

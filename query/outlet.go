@@ -159,7 +159,7 @@ func (c *courier) run(ctx context.Context) {
 	for ctx.Err() == nil {
 		_, more := c.o.opt.Store.FeedEnd(c.app)
 		pause, err := c.step(ctx)
-		if err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrClosed) {
+		if err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrClosed) && c.o.opt.Apps.App(c.app) != nil {
 			c.o.opt.Log.Error("cannot deliver a feed; it is tried again", "app_id", c.app, "error", err)
 		}
 		if err != nil {

@@ -343,7 +343,7 @@ func TestFeedDeadLetters(t *testing.T) {
 	if list := s.spoor("feed", "--app", "demo", "--dead"); strings.Contains(list, "400") {
 		t.Errorf("the list is\n%s", list)
 	}
-	if text := s.spoor("privacy"); !strings.Contains(text, "- feed webhook "+h.url()) {
+	if text := s.spoor("privacy"); !strings.Contains(text, "- feed webhook "+h.url()) || !strings.Contains(text, "IN CLEAR TEXT") {
 		t.Errorf("the record of processing does not name it:\n%s", text)
 	}
 }
