@@ -18,7 +18,7 @@ type App struct {
 	Closed        bool       `json:"closed,omitempty"`         // takes no data any more
 	Ends          int64      `json:"ends,omitempty"`           // Unix ms when the app was told to go; see End
 	EndAsked      int64      `json:"end_asked,omitempty"`      // Unix ms when it was
-	WebhookSecret string     `json:"webhook_secret,omitempty"` // signs what is sent to Settings.Webhook
+	WebhookSecret string     `json:"webhook_secret,omitempty"` // signs what is sent to Settings.Webhook and FeedWebhook
 	LinkSecret    string     `json:"link_secret,omitempty"`    // signs links in mails
 	Share         string     `json:"share,omitempty"`          // HashToken of what opens the shared overview; empty: there is none
 	Demo          bool       `json:"demo,omitempty"`           // the open app of serve --demo

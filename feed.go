@@ -47,3 +47,35 @@ type FeedGap struct {
 func (e *FeedGap) Error() string {
 	return fmt.Sprintf("the feed does not go back to %d any more, only to %d: entries between them are gone", e.After, e.Oldest)
 }
+
+// FeedTarget is the address to which the feed is delivered; empty: nowhere.
+func (s *Settings) FeedTarget() string {
+	if s.FeedDays == 0 {
+		return ""
+	}
+	return s.FeedWebhook
+}
+
+// Delivery is how far the feed of an app was delivered to its webhook.
+type Delivery struct {
+	Cursor  uint64 `json:"cursor"`            // entries up to this one were taken or given up
+	Dropped int64  `json:"dropped,omitempty"` // dead letters that made room for newer ones
+}
+
+// DeadLettersMax is how many dead letters of an app are kept.
+const DeadLettersMax = 1000
+
+// DeadLetter is a stretch of a feed that the webhook did not get. It holds
+// nothing of the entries but their numbers.
+type DeadLetter struct {
+	From     uint64 `json:"from"`
+	To       uint64 `json:"to"`                 // included
+	Entries  int    `json:"entries,omitempty"`  // how many; 0 if they are lost, for numbers have gaps
+	At       int64  `json:"at"`                 // Unix ms: when it was given up
+	Status   int    `json:"status,omitempty"`   // what the webhook answered last; 0: the entries are lost
+	Attempts int    `json:"attempts,omitempty"` // that were refused
+}
+
+// Lost reports whether the entries are not in the feed any more: they were too
+// old before they could be delivered.
+func (l *DeadLetter) Lost() bool { return l.Status == 0 }

@@ -48,5 +48,12 @@ func (a *App) Recipients() []string {
 	if a.Settings.Webhook != "" {
 		list = append(list, "webhook "+a.Settings.Webhook+" (public ids of who objected, is restricted or was erased)")
 	}
+	if target := a.Settings.FeedTarget(); target != "" {
+		how := "as they are stored"
+		if strings.HasPrefix(target, "http:") {
+			how += ", IN CLEAR TEXT"
+		}
+		list = append(list, "feed webhook "+target+" (all hits and profiles with their attributes, "+how+")")
+	}
 	return list
 }

@@ -36,12 +36,13 @@ type Settings struct {
 	HoldUntil      string   `json:"hold_until"`      // last day of a legal hold of the whole app; empty: none
 	BytesGoneHours int      `json:"bytes_gone_hours"`
 	BytesGoneDays  int      `json:"bytes_gone_days"`
-	BackupDays     int      `json:"backup_days"` // how long a backup may hold what is gone here
-	Purposes       []string `json:"purposes"`    // attribute:purpose, where it is not that of the table
-	Recipients     []string `json:"recipients"`  // to whom the customer passes data on, in words
-	Webhook        string   `json:"webhook"`     // where the customer is told of objections and erasures; empty: nowhere
-	AuditDays      int      `json:"audit_days"`  // how long entries of the audit log are kept
-	FeedDays       int      `json:"feed_days"`   // how long entries of the feed are kept; 0: there is none
+	BackupDays     int      `json:"backup_days"`  // how long a backup may hold what is gone here
+	Purposes       []string `json:"purposes"`     // attribute:purpose, where it is not that of the table
+	Recipients     []string `json:"recipients"`   // to whom the customer passes data on, in words
+	Webhook        string   `json:"webhook"`      // where the customer is told of objections and erasures; empty: nowhere
+	AuditDays      int      `json:"audit_days"`   // how long entries of the audit log are kept
+	FeedDays       int      `json:"feed_days"`    // how long entries of the feed are kept; 0: there is none
+	FeedWebhook    string   `json:"feed_webhook"` // where entries of the feed are sent; empty: nowhere
 
 	Mode             string   `json:"mode"`          // of widget, pixel and click: cookieless, exempt, consent
 	SDKMode          string   `json:"sdk_mode"`      // of the mobile SDK: key or the same three
@@ -190,6 +191,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *int { return &s.AuditDays }, AuditDaysMin, 36500),
 	number("feed_days", "days that entries of the feed are kept for whoever follows it, 1 to 30; 0 = the app has no feed (default 0)",
 		func(s *Settings) *int { return &s.FeedDays }, 0, FeedDaysMax),
+	text("feed_webhook", "http or https address to which the entries of the feed are sent as they come, while feed_days is above 0 (default empty)",
+		func(s *Settings) *string { return &s.FeedWebhook }, checkWebhook),
 	mode("mode", "how widget, pixel and click know a visitor again: cookieless (not beyond the day), exempt (cookie; wants hits_days of 760 or less), consent (cookie, nothing before consent) (default cookieless)",
 		func(s *Settings) *string { return &s.Mode }),
 	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above, or off: its paths take nothing (default key)",

@@ -37,6 +37,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"webhook":             "https://crm.example/spoor",
 		"audit_days":          "365",
 		"feed_days":           "7",
+		"feed_webhook":        "https://crm.example/feed",
 		"mode":                "consent",
 		"sdk_mode":            "cookieless",
 		"gpc":                 "drop",
@@ -140,6 +141,7 @@ func TestSettingsRefuse(t *testing.T) {
 	f("goals", "Signup=click:signup", "event:NAME")
 	f("goals", "Signup=path:*", "event:NAME")
 	f("webhook", "crm.example", "https://crm.example/spoor")
+	f("feed_webhook", "crm.example", "https://crm.example/spoor")
 	f("webhook", "ftp://crm.example", "https://crm.example/spoor")
 	f("webhook", "https://user:pass@crm.example", "without user and password")
 

@@ -160,10 +160,12 @@ func (c *call) createApp() error {
 		return err
 	}
 	now := c.now.UnixMilli()
-	app, err := c.s.opt.Store.CreateApp(&spoor.App{
+	fresh := &spoor.App{
 		Name: in.Name, Created: now, Settings: settings,
 		Keys: []spoor.WriteKey{{Key: secret(24), Label: "first", Created: now}},
-	})
+	}
+	signWebhooks(fresh)
+	app, err := c.s.opt.Store.CreateApp(fresh)
 	if errors.Is(err, spoor.ErrNameTaken) { // between the look above and now
 		return fieldError("name", "Another app has this name.")
 	}
@@ -240,15 +242,20 @@ func (c *call) updateApp() error {
 		if in.Closed != nil {
 			a.Closed = *in.Closed
 		}
-		if a.Settings.Webhook != "" && a.WebhookSecret == "" {
-			a.WebhookSecret = secret(32)
-		}
+		signWebhooks(a)
 		return nil
 	})
 	if err != nil {
 		return err
 	}
 	return c.replyApp(fasthttp.StatusOK, c.app)
+}
+
+// signWebhooks gives an app that has a webhook the secret for its signatures.
+func signWebhooks(a *spoor.App) {
+	if s := &a.Settings; a.WebhookSecret == "" && (s.Webhook != "" || s.FeedWebhook != "") {
+		a.WebhookSecret = secret(32)
+	}
 }
 
 // endsWithin is how long the data of a terminated app may stay.

@@ -44,7 +44,7 @@ func TestAdminLifeOfAnApp(t *testing.T) {
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"requests_per_minute":5}}`, 400, `at least 1000`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"geo":["city"]}}`, 400, `wrong type`)
 	f("PATCH", "shop/", "shop-admin", `{"settings":{"nonsense":"1"}}`, 400,
-		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook, audit_days, feed_days, mode, sdk_mode, gpc, dnt, children, geo_opt_in, cookie_domain, errors, hosts, exclude_addresses, exclude_paths, exclude_referrers, properties, goals, statistics_rows"]}}`)
+		`{"errors":{"nonsense":["there is no setting \"nonsense\"; there are timezone, events_per_minute, requests_per_minute, origins, ip, geo, query_allow, trust_sender, email_identifies, window_days, idle_days, hits_days, class_days, statistics_days, plan, plan_ended, hold_until, bytes_gone_hours, bytes_gone_days, backup_days, purposes, recipients, webhook, audit_days, feed_days, feed_webhook, mode, sdk_mode, gpc, dnt, children, geo_opt_in, cookie_domain, errors, hosts, exclude_addresses, exclude_paths, exclude_referrers, properties, goals, statistics_rows"]}}`)
 	f("GET", "shop/", "shop-admin", "", 200, `"closed":true`)
 	f("GET", "shop/", "shop-admin", "", 200, `"geo":"country"`) // nothing of the refused change
 	f("PATCH", "shop/", "shop-admin", `{"closed":false}`, 200, `"closed":false`)
@@ -105,5 +105,33 @@ func TestSecretsAreNoFlags(t *testing.T) {
 		if s := secret(8); s[0] == '-' {
 			t.Fatalf("the secret %s begins with a dash", s)
 		}
+	}
+}
+
+// Goal: an app with a webhook, of either kind, set when it is made or later, has
+// a secret that signs; it stays when another webhook is set.
+// Method: the secret that the admin API shows.
+func TestWebhooksAreSigned(t *testing.T) {
+	ts := newTestServer(t)
+	f := func(method, path, body string) string {
+		t.Helper()
+		r := ts.do(method, "/api/admin/apps/"+path, "control", body)
+		var app struct {
+			Secret string `json:"webhook_secret"`
+		}
+		if err := json.Unmarshal([]byte(r.body), &app); err != nil || r.status > 201 {
+			t.Fatalf("%s: %d %s", path, r.status, r.body)
+		}
+		return app.Secret
+	}
+	if s := f("POST", "", `{"name":"one","settings":{"feed_webhook":"https://crm.example/"}}`); len(s) < 32 {
+		t.Errorf("made with a webhook: %q", s)
+	}
+	if s := f("PATCH", "shop/", `{"settings":{"feed_days":"7"}}`); s != "" {
+		t.Errorf("without a webhook: %q", s)
+	}
+	s := f("PATCH", "shop/", `{"settings":{"feed_webhook":"https://crm.example/"}}`)
+	if again := f("PATCH", "shop/", `{"settings":{"webhook":"https://crm.example/"}}`); len(s) < 32 || again != s {
+		t.Errorf("set later: %q, then %q", s, again)
 	}
 }

@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -40,6 +41,9 @@ type fakeStore struct {
 	feed []spoor.FeedEntry // of every app
 	more chan struct{}     // closed when there is more of it
 	gap  uint64            // entries up to this one are gone
+
+	delivery spoor.Delivery
+	dead     []spoor.DeadLetter
 
 	entries []spoor.AuditEntry
 	broken  string            // what is said of the audit log
@@ -391,6 +395,48 @@ func (f *fakeStore) FeedEnd(spoor.AppID) (newest uint64, more <-chan struct{}) {
 	return newest, f.more
 }
 
+func (f *fakeStore) Delivery(spoor.AppID) (spoor.Delivery, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.delivery, nil
+}
+
+func (f *fakeStore) PutDelivery(_ spoor.AppID, d *spoor.Delivery, dead *spoor.DeadLetter) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readOnly != nil {
+		return f.readOnly
+	}
+	if dead != nil {
+		f.dead = append(f.dead, *dead)
+	}
+	f.delivery = *d
+	return nil
+}
+
+func (f *fakeStore) DeadLetters(_ spoor.AppID, fn func(*spoor.DeadLetter) error) error {
+	f.mu.Lock()
+	list := slices.Clone(f.dead)
+	f.mu.Unlock()
+	for i := range list {
+		if err := fn(&list[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (f *fakeStore) ReplaceDeadLetter(_ spoor.AppID, from uint64, left []spoor.DeadLetter) error {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.readOnly != nil {
+		return f.readOnly
+	}
+	f.dead = append(slices.DeleteFunc(f.dead, func(l spoor.DeadLetter) bool { return l.From == from }), left...)
+	slices.SortFunc(f.dead, func(a, b spoor.DeadLetter) int { return cmp.Compare(a.From, b.From) })
+	return nil
+}
+
 // tell adds an entry to the feed.
 func (f *fakeStore) tell(e spoor.FeedEntry) {
 	f.mu.Lock()
@@ -549,6 +595,8 @@ type testServer struct {
 	raw   func() net.Conn
 	log   *bytes.Buffer
 
+	outlet *Outlet
+
 	mu  sync.Mutex
 	now time.Time
 }
@@ -566,8 +614,12 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 	}
 	ts := &testServer{t: t, now: testNow, log: new(bytes.Buffer)}
 	ts.store = &fakeStore{apps: apps, profiles: map[spoor.AppID][]*spoor.Profile{}, hits: map[spoor.AppID][]spoor.Hit{}, shelf: map[spoor.AppID][]spoor.Collection{}}
+	log := slog.New(slog.NewTextHandler(ts.log, nil))
+	ts.outlet = NewOutlet(OutletOptions{
+		Store: ts.store, Apps: apps, Now: func() time.Time { return testNow }, Log: log, Private: true, RetryFirst: time.Millisecond,
+	})
 	opt := Options{
-		Store: ts.store, Apps: apps, Retention: fakeRetention{},
+		Outlet: ts.outlet, Store: ts.store, Apps: apps, Retention: fakeRetention{},
 		Secret:         []byte("secret of the test"),
 		AdminTokenHash: spoor.HashToken("control"),
 		Privacy: func(w io.Writer, apps []*spoor.App) error {
@@ -576,7 +628,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 		},
 		Figures: func() Figures { return Figures{Refusals: []Refusal{{"no_write_key", 3, "there is no write key"}}} },
 		Metrics: func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
-		Log:     slog.New(slog.NewTextHandler(ts.log, nil)),
+		Log:     log,
 		Now: func() time.Time {
 			ts.mu.Lock()
 			defer ts.mu.Unlock()
@@ -702,7 +754,7 @@ func (ts *testServer) furnish() {
 	app := ts.store.apps.list[0]
 	app.Keys = []spoor.WriteKey{{Key: "pub"}}
 	app.Share = spoor.HashToken("link")
-	app.Settings.FeedDays = 7
+	app.Settings.FeedDays, app.Settings.FeedWebhook = 7, "http://192.0.2.1/"
 }
 
 // addHit adds a page view or another hit of profile n.

@@ -108,7 +108,7 @@ func (c *call) readFeed(w *jsonWriter, after uint64, limit int, lines bool) (nex
 		}
 		left--
 		c.subjects++
-		c.writeFeedEntry(w, e)
+		writeFeedEntry(w, e, c.v2)
 		if lines {
 			w.b = append(w.b, '\n')
 		}
@@ -205,7 +205,7 @@ func (c *call) writeFeed(out *bufio.Writer, after uint64) error {
 }
 
 // writeFeedEntry appends an entry as JSON.
-func (c *call) writeFeedEntry(w *jsonWriter, e *spoor.FeedEntry) {
+func writeFeedEntry(w *jsonWriter, e *spoor.FeedEntry, v2 bool) {
 	w.begin('{')
 	w.text("id", cursor(e.Number))
 	what := string(e.Kind)
@@ -226,7 +226,7 @@ func (c *call) writeFeedEntry(w *jsonWriter, e *spoor.FeedEntry) {
 		writeHit(w, e.Hit, e.Person)
 	case spoor.FeedUser:
 		w.key("user")
-		writeUser(w, e.Profile, c.v2)
+		writeUser(w, e.Profile, v2)
 	case spoor.FeedTagOn, spoor.FeedTagOff, spoor.FeedListOn, spoor.FeedListOff:
 		person("user", e.Person)
 		w.key(e.Of.Kind.String())

@@ -34,6 +34,8 @@ type Options struct {
 	// Figures reads the counters of the process; nil: /api/figures is 404. It is
 	// called once a second while the Server serves.
 	Figures func() Figures
+	// Outlet sends dead letters of feeds again; nil: 404.
+	Outlet *Outlet
 	// PrivateMetrics closes /metrics and /api/figures to all but the control plane and the
 	// operator. By default it is open, since the listener is on loopback.
 	PrivateMetrics bool

@@ -102,6 +102,8 @@ func routes() []route {
 		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
 		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
 		route{"GET", "/api/feed/", scopeApp, read, "feed", (*call).feed},
+		route{"GET", "/api/feed/dead/", scopeApp, read, "", (*call).deadLetters},
+		route{"POST", "/api/feed/dead/retry/", scopeApp, write, "feed.retry", (*call).retryDeadLetters},
 		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
 
 		route{"GET", "/api/retention/", scopeApp, read, "", (*call).readRetention},

@@ -63,6 +63,16 @@ type Store interface {
 	// FeedEnd is the number of the newest entry, and what is closed when there is
 	// a newer one.
 	FeedEnd(app spoor.AppID) (newest uint64, more <-chan struct{})
+	// Delivery is how far the feed was delivered to the app's webhook.
+	Delivery(app spoor.AppID) (spoor.Delivery, error)
+	// PutDelivery notes that, and what was given up on the way if dead is not
+	// nil, both or none, and counts in d what had to make room for it.
+	PutDelivery(app spoor.AppID, d *spoor.Delivery, dead *spoor.DeadLetter) error
+	// DeadLetters walks what was given up, oldest first.
+	DeadLetters(app spoor.AppID, fn func(*spoor.DeadLetter) error) error
+	// ReplaceDeadLetter puts what is left of the one that begins with an entry in
+	// its place.
+	ReplaceDeadLetter(app spoor.AppID, from uint64, left []spoor.DeadLetter) error
 	Partitions(app spoor.AppID) ([]spoor.Partition, error)
 	PublicID(app spoor.AppID, n spoor.Number) int64
 	// AppByShare finds the app of a shared overview's token; nil if there is none.

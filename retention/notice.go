@@ -1,22 +1,12 @@
 package retention
 
 import (
-	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"log/slog"
-	"net"
-	"net/http"
-	"net/netip"
-	"strconv"
 	"sync/atomic"
-	"syscall"
 	"time"
 
 	"github.com/spoorhq/spoor"
@@ -36,13 +26,12 @@ type Notifier struct {
 	store   NoticeStore
 	now     func() time.Time
 	log     *slog.Logger
-	client  *http.Client
+	hooks   *spoor.Webhooks
 	figures struct{ sent, failed, given atomic.Int64 }
 }
 
 const (
 	noticeTick  = 5 * time.Second
-	noticeWait  = 10 * time.Second // for one delivery
 	noticeFirst = 30 * time.Second // before the second attempt; doubles
 	noticeRare  = time.Hour        // longest time between two
 	noticeEnd   = 72 * time.Hour   // then it is given up
@@ -50,34 +39,9 @@ const (
 	noticesOnce = 100              // of one app, in one go
 )
 
-// NewNotifier makes one. With private set, webhooks may lie in private networks
-// and on this machine; else such addresses are refused, whatever name leads to
-// them, since whoever may set a webhook need not be who runs the server.
+// NewNotifier makes one. Private is that of spoor.NewWebhooks.
 func NewNotifier(store NoticeStore, now func() time.Time, log *slog.Logger, private bool) *Notifier {
-	dialer := &net.Dialer{Timeout: noticeWait}
-	if !private {
-		dialer.Control = publicOnly
-	}
-	return &Notifier{store: store, now: now, log: log, client: &http.Client{
-		Timeout:       noticeWait,
-		Transport:     &http.Transport{DialContext: dialer.DialContext, MaxIdleConnsPerHost: 1, IdleConnTimeout: time.Minute},
-		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
-	}}
-}
-
-var shared = netip.MustParsePrefix("100.64.0.0/10") // between a provider and its customers
-
-// publicOnly looks at the address that a name has led to.
-func publicOnly(_, address string, _ syscall.RawConn) error {
-	at, err := netip.ParseAddrPort(address)
-	if err != nil {
-		return fmt.Errorf("cannot read the address: %w", err)
-	}
-	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) {
-		return errors.New("it is a private address; serve --webhook-private allows those")
-	}
-	return nil
+	return &Notifier{store: store, now: now, log: log, hooks: spoor.NewWebhooks(private)}
 }
 
 // NoticeFigures are counters for metrics, since the start.
@@ -163,8 +127,7 @@ func (n *Notifier) deliver(ctx context.Context, app *spoor.App, one *spoor.Notic
 	return false, n.store.PutNotice(app.ID, one, false)
 }
 
-// post sends a notice. The signature is the hex of HMAC-SHA256 with the app's
-// webhook secret over the time, a dot, and the body.
+// post sends a notice.
 func (n *Notifier) post(ctx context.Context, app *spoor.App, one *spoor.Notice, now time.Time) error {
 	event := map[string]any{
 		"id": fmt.Sprintf("%s-%d", app.Name, one.ID), "type": one.What, "app": app.Name, "user": map[string]int64{"id": one.Person},
@@ -177,25 +140,5 @@ func (n *Notifier) post(ctx context.Context, app *spoor.App, one *spoor.Notice, 
 	if err != nil {
 		return err
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, app.Settings.Webhook, bytes.NewReader(body))
-	if err != nil {
-		return err
-	}
-	at := strconv.FormatInt(now.Unix(), 10)
-	mac := hmac.New(sha256.New, []byte(app.WebhookSecret))
-	mac.Write([]byte(at + "."))
-	mac.Write(body)
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("User-Agent", "spoor")
-	req.Header.Set("X-Spoor-Signature", "t="+at+",v1="+hex.EncodeToString(mac.Sum(nil)))
-	res, err := n.client.Do(req)
-	if err != nil {
-		return err
-	}
-	defer res.Body.Close()
-	_, err = io.Copy(io.Discard, io.LimitReader(res.Body, 64<<10))
-	if res.StatusCode/100 != 2 {
-		return fmt.Errorf("it answered %d", res.StatusCode)
-	}
-	return err
+	return n.hooks.Post(ctx, app.Settings.Webhook, app.WebhookSecret, body, now)
 }

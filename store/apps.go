@@ -187,6 +187,11 @@ func (s *Store) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor
 		if err := s.checkApp(app); err != nil {
 			return err
 		}
+		if old.Settings.FeedTarget() == "" && app.Settings.FeedTarget() != "" {
+			if err := g.beginDelivery(id); err != nil {
+				return err
+			}
+		}
 		return g.putApp(app)
 	})
 	return app, err

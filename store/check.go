@@ -106,7 +106,7 @@ func (c *checker) run() (err error) {
 	if c.hidden, err = readHidden(c.db, c.app.ID); err != nil {
 		return err
 	}
-	for _, step := range []func() error{c.profiles, c.sets, c.collections, c.hits, c.totals, c.idents, c.eventIDs, c.feed} {
+	for _, step := range []func() error{c.profiles, c.sets, c.collections, c.hits, c.totals, c.idents, c.eventIDs, c.feed, c.deliveries} {
 		if err := step(); err != nil {
 			return err
 		}

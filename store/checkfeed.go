@@ -38,3 +38,27 @@ func (c *checker) feed() error {
 		return nil
 	})
 }
+
+// deliveries verifies that dead letters can be read, do not overlap, and lie in
+// front of where delivery stands.
+func (c *checker) deliveries() error {
+	var d spoor.Delivery
+	err := get(c.db, deliveryKey(nil, c.app.ID), func(value []byte) error { return readJSON(value, &d) })
+	if err != nil {
+		c.bad("how far the feed was delivered cannot be read: %v", err)
+		return nil
+	}
+	last := uint64(0)
+	return scan(c.db, deadLettersKey(nil, c.app.ID), func(key, value []byte) error {
+		var l spoor.DeadLetter
+		switch err := readJSON(value, &l); {
+		case err != nil:
+			c.bad("the dead letter from entry %d on cannot be read: %v", be64(key[6:]), err)
+		case l.From != be64(key[6:]) || l.From <= last || l.To < l.From || l.To > d.Cursor:
+			c.bad("the dead letter of entries %d to %d is not where it belongs, in front of %d", l.From, l.To, d.Cursor)
+		default:
+			last = l.To
+		}
+		return nil
+	})
+}

@@ -41,6 +41,8 @@ func TestFormatIsGolden(t *testing.T) {
 	line("key-uncounted", uncountedKey(5))
 	line("key-receipt", receiptKey(nil, 3, 7))
 	line("key-notice", noticeKey(nil, 3, 7))
+	line("key-delivery", deliveryKey(nil, 3))
+	line("key-dead-letter", deadLetterKey(nil, 3, 7))
 	line("key-erased", erasedKey(nil, 3, spoor.LookupKey, id))
 	line("key-journal", journalKey(nil, 3, 7))
 	line("key-audit", auditKey(nil, 3, 7))

@@ -23,6 +23,7 @@ const (
 	prefixCatalogue = 'K' // tags, lists, segments, and sizes of segments
 	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased, held, objected
 	prefixMember    = 'M' // bitmaps of who has a tag or is in a list
+	prefixDelivery  = 'Q' // how far the feed was delivered, and what was not
 	prefixNumber    = 'N' // former number → person
 	prefixNotice    = 'O' // what a webhook is to be told
 	prefixProfile   = 'P'
@@ -36,7 +37,7 @@ const (
 
 // appPrefixes are the prefixes whose keys go on with an app id.
 var appPrefixes = []byte{
-	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixErased, prefixEvent, prefixFeed, prefixHit,
+	prefixApp, prefixActivity, prefixCount, prefixDefine, prefixDelivery, prefixErased, prefixEvent, prefixFeed, prefixHit,
 	prefixIdent, prefixJournal, prefixCatalogue, prefixSet, prefixMember, prefixNotice, prefixNumber, prefixProfile, prefixReceipt, prefixTable, prefixWriter, prefixAudit,
 }
 
@@ -57,6 +58,9 @@ const (
 	setCount    = 5
 
 	catalogueSize = 16 // of prefixCatalogue, beside the kinds of collections
+
+	deliveryCursor = 0 // of prefixDelivery
+	deliveryDead   = 1
 
 	writerApp = 0 // of prefixWriter, app > 0
 	writerDay = 1
@@ -200,6 +204,20 @@ func journalKey(dst []byte, app spoor.AppID, tick uint64) []byte {
 
 func noticeKey(dst []byte, app spoor.AppID, id uint64) []byte {
 	return binary.BigEndian.AppendUint64(key1(dst, prefixNotice, app), id)
+}
+
+// deliveryKey is how far the feed of an app was delivered.
+func deliveryKey(dst []byte, app spoor.AppID) []byte {
+	return append(key1(dst, prefixDelivery, app), deliveryCursor)
+}
+
+// deadLettersKey is the prefix of an app's dead letters.
+func deadLettersKey(dst []byte, app spoor.AppID) []byte {
+	return append(key1(dst, prefixDelivery, app), deliveryDead)
+}
+
+func deadLetterKey(dst []byte, app spoor.AppID, from uint64) []byte {
+	return binary.BigEndian.AppendUint64(deadLettersKey(dst, app), from)
 }
 
 func receiptKey(dst []byte, app spoor.AppID, id uint64) []byte {

@@ -20,6 +20,7 @@ type keep struct {
 	store      *store.Store
 	sweeper    *retention.Sweeper
 	notifier   *retention.Notifier
+	outlet     *query.Outlet
 	answer     *query.Server
 	figures    *metrics
 	private    net.Listener
@@ -43,8 +44,9 @@ func (f *keepFlags) keep(st *store.Store, now func() time.Time, log *slog.Logger
 	k := &keep{flags: f, store: st, figures: newMetrics()}
 	k.figures.queueMax = f.Store.QueueBytesMax
 	k.sweeper = retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: f.SweepGrace})
+	k.outlet = query.NewOutlet(query.OutletOptions{Store: st, Apps: st, Now: now, Log: log, Private: f.WebhookPrivate, RetryFirst: f.FeedRetry})
 	reads := query.Options{
-		Now: now, Retention: k.sweeper, Store: st, Apps: st, Metrics: k.figures.write, Figures: k.figures.figures, PrivateMetrics: !isLoopback(f.Admin), Secret: secret,
+		Now: now, Outlet: k.outlet, Retention: k.sweeper, Store: st, Apps: st, Metrics: k.figures.write, Figures: k.figures.figures, PrivateMetrics: !isLoopback(f.Admin), Secret: secret,
 		PublicURL: f.PublicURL, Version: version(), Log: log,
 	}
 	if f.AdminToken != "" {
@@ -76,4 +78,5 @@ func (k *keep) serve(l *life) {
 	l.start("unix socket", func() error { return k.answer.ServeLocal(k.local) })
 	k.background.Go(func() { k.sweeper.Run(l) })
 	k.background.Go(func() { k.notifier.Run(l) })
+	k.background.Go(func() { k.outlet.Run(l) })
 }

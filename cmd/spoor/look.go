@@ -1,6 +1,7 @@
 package main
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/url"
@@ -68,9 +69,20 @@ type feedCommand struct {
 	dataFlag
 	App   string `help:"The app." required:"" placeholder:"NAME"`
 	After string `help:"Only what is behind this entry: an id, or now. Without it from the oldest entry that is kept." placeholder:"ID"`
+	Dead  bool   `help:"Show instead how far feed_webhook was told, and what it refused or came too late for." xor:"what"`
+	Retry bool   `help:"Send what it refused again, now." xor:"what"`
+	From  string `help:"With --retry, only what begins with this entry." placeholder:"ID"`
 }
 
 func (c *feedCommand) Run() error {
+	switch {
+	case c.Dead:
+		return c.dead()
+	case c.Retry:
+		return c.retry()
+	case c.From != "":
+		return errors.New("cannot use --from without --retry; use --after to follow the feed from an entry on")
+	}
 	query := url.Values{"app": {c.App}, "stream": {"true"}}
 	if c.After != "" {
 		query.Set("after", c.After)
@@ -82,6 +94,60 @@ func (c *feedCommand) Run() error {
 	defer entries.Close()
 	_, err = io.Copy(os.Stdout, entries)
 	return err
+}
+
+func (c *feedCommand) dead() error {
+	var list struct {
+		Delivered, Newest string
+		Dropped           int64
+		Dead              []struct {
+			From, To, At              string
+			Entries, Status, Attempts int
+			Lost                      bool
+		}
+	}
+	if err := newClient(c.Data).call("GET", "/api/feed/dead/?app="+url.QueryEscape(c.App), nil, &list); err != nil {
+		return err
+	}
+	fmt.Printf("delivered up to %s, the newest entry is %s\n", list.Delivered, list.Newest)
+	if list.Dropped > 0 {
+		fmt.Printf("%d older ones have left this list\n", list.Dropped)
+	}
+	w := table("FROM", "TO", "ENTRIES", "AT", "STATUS", "ATTEMPTS")
+	for _, l := range list.Dead {
+		if l.Lost {
+			fmt.Fprintf(w, "%s\t%s\t?\t%s\tlost: too old\t\n", l.From, l.To, l.At)
+			continue
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%d\t%d\n", l.From, l.To, l.Entries, l.At, l.Status, l.Attempts)
+	}
+	return w.Flush()
+}
+
+// retry asks until nothing is left, or nothing more is taken.
+func (c *feedCommand) retry() error {
+	body := map[string]string{}
+	if c.From != "" {
+		body["from"] = c.From
+	}
+	total := 0
+	for {
+		var done struct {
+			Delivered, Left int
+			Detail          string
+		}
+		if err := newClient(c.Data).call("POST", "/api/feed/dead/retry/?app="+url.QueryEscape(c.App), body, &done); err != nil {
+			return err
+		}
+		total += done.Delivered
+		if done.Left == 0 {
+			fmt.Printf("%d entries delivered\n", total)
+			return nil
+		}
+		if done.Delivered == 0 || c.From != "" {
+			return fmt.Errorf("%d entries delivered, %d dead letters are left: %s", total, done.Left, done.Detail)
+		}
+	}
 }
 
 type checkCommand struct {

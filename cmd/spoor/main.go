@@ -89,6 +89,7 @@ type keepFlags struct {
 
 	SweepGrace     time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
 	WebhookPrivate bool          `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`
+	FeedRetry      time.Duration `help:"Before a feed is sent again to a webhook that failed; doubles up to an hour. [${default}]" default:"30s" env:"SPOOR_FEED_RETRY" placeholder:"TIME"`
 
 	Store storeLimits `embed:"" group:"Limits"`
 }

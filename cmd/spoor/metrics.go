@@ -147,6 +147,12 @@ func (m *metrics) collectRetention(count, gauge figure) {
 	count("notices_sent_total", "Notices that a webhook took.", float64(n.Sent))
 	count("notices_failed_total", "Attempts that a webhook did not take; they are repeated.", float64(n.Failed))
 	count("notices_given_up_total", "Notices that no webhook took in three days.", float64(n.GivenUp))
+	o := m.keep.outlet.Figures()
+	count("feed_webhook_entries_total", "Entries of feeds that a webhook took.", float64(o.Entries))
+	count("feed_webhook_failed_total", "Requests with entries that a webhook did not take.", float64(o.Failed))
+	count("feed_webhook_dead_total", "Dead letters: stretches of a feed that a webhook refused eight times.", float64(o.Dead))
+	count("feed_webhook_lost_total", "Stretches of a feed that became too old before a webhook took them; alarm on any.", float64(o.Lost))
+	gauge("feed_webhook_down", "Apps whose webhook did not take the last request.", float64(o.Down))
 }
 
 // figure sends one value with label names and values in turn.

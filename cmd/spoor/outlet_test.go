@@ -1,0 +1,349 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math/rand/v2"
+	"net"
+	"net/http"
+	"os/exec"
+	"slices"
+	"strconv"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// hook is a customer's receiver of a feed, which can be killed and comes back on
+// the same port. It answers by a script, again and again.
+type hook struct {
+	t       testing.TB
+	address string
+	down    func() error // kills it
+
+	mu      sync.Mutex
+	script  []string // what it does with one request after the other
+	turn    int
+	counts  map[string]int
+	lines   map[string]string // entries by id
+	newest  int64
+	late    bool           // entries may come behind newer ones: dead letters
+	again   int            // entries that came again
+	events  map[string]int // ids of events, as often as they were in different entries
+	samples []signed
+	delays  []time.Duration // from the receipt of a hit to here
+}
+
+// signed is a request to be verified.
+type signed struct{ header, body string }
+
+func newHook(t testing.TB, script ...string) *hook {
+	h := &hook{t: t, address: "127.0.0.1:0", script: script, counts: map[string]int{}, lines: map[string]string{}, events: map[string]int{}}
+	h.up()
+	t.Cleanup(func() { h.down() })
+	return h
+}
+
+func (h *hook) url() string { return "http://" + h.address + "/feed" }
+
+// up starts it, again on the port that it had.
+func (h *hook) up() {
+	l, err := net.Listen("tcp", h.address)
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	h.address = l.Addr().String()
+	s := &http.Server{Handler: h}
+	h.down = s.Close // its connections too
+	go s.Serve(l)
+}
+
+func (h *hook) act(script ...string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.script, h.turn = script, 0
+}
+
+func (h *hook) count(what string) int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.counts[what]
+}
+
+func (h *hook) told() int {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return len(h.events)
+}
+
+func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
+	body, err := io.ReadAll(r.Body)
+	if err != nil {
+		return // cut off when one end was killed
+	}
+	h.mu.Lock()
+	what := h.script[h.turn%len(h.script)]
+	h.turn++
+	h.counts[what]++
+	if h.turn%50 == 1 && len(h.samples) < 20 {
+		h.samples = append(h.samples, signed{r.Header.Get("X-Spoor-Signature"), string(body)})
+	}
+	if what == "ok" || what == "late" || what == "mute" {
+		h.take(body)
+	}
+	h.mu.Unlock()
+	switch what {
+	case "ok":
+		w.WriteHeader(http.StatusNoContent)
+	case "late":
+		select {
+		case <-time.After(200 * time.Millisecond):
+		case <-r.Context().Done():
+		}
+	case "hang": // longer than it is waited for
+		<-r.Context().Done()
+	case "mute", "hangup": // the one took it, the other not
+		panic(http.ErrAbortHandler)
+	case "302":
+		http.Redirect(w, r, "/feed", http.StatusFound)
+	default:
+		status, _ := strconv.Atoi(what)
+		w.Header().Set("Retry-After", "0")
+		w.WriteHeader(status)
+	}
+}
+
+// take notes the entries of a request: each is new and behind all that came, or
+// the same as before.
+func (h *hook) take(body []byte) {
+	var parcel struct {
+		App     string
+		Entries []json.RawMessage
+	}
+	if err := json.Unmarshal(body, &parcel); err != nil || parcel.App != "demo" || len(parcel.Entries) == 0 || len(parcel.Entries) > 100 {
+		h.t.Errorf("it got %.300q, %v", body, err)
+	}
+	for _, raw := range parcel.Entries {
+		var entry struct {
+			ID, Type string
+			Hit      struct {
+				Event    string `json:"event_id"`
+				Received time.Time
+			}
+		}
+		if err := json.Unmarshal(raw, &entry); err != nil {
+			h.t.Errorf("an entry is %s: %v", raw, err)
+		}
+		id, err := strconv.ParseInt(entry.ID, 10, 64)
+		if before, known := h.lines[entry.ID]; known {
+			if h.again++; entry.Type == "hit" && before != string(raw) {
+				h.t.Errorf("entry %d was\n%s\nand is now\n%s", id, before, raw)
+			}
+			continue
+		}
+		if err != nil || id <= h.newest && !h.late {
+			h.t.Errorf("entry %q came first behind %d", entry.ID, h.newest)
+		}
+		h.newest, h.lines[entry.ID] = max(h.newest, id), string(raw)
+		if entry.Type == "hit" {
+			h.events[entry.Hit.Event]++
+			h.delays = append(h.delays, time.Since(entry.Hit.Received))
+		}
+	}
+}
+
+// verify has openssl recompute the signatures of some requests.
+func (h *hook) verify(secret string) {
+	h.t.Helper()
+	if _, err := exec.LookPath("openssl"); err != nil {
+		h.t.Fatal("openssl is not installed, which verifies signatures: apt-get install openssl")
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if len(h.samples) == 0 {
+		h.t.Error("no request to verify")
+	}
+	for _, s := range h.samples {
+		at, sum, _ := strings.Cut(strings.TrimPrefix(s.header, "t="), ",v1=")
+		if sec, err := strconv.ParseInt(at, 10, 64); err != nil || time.Since(time.Unix(sec, 0)).Abs() > time.Hour {
+			h.t.Errorf("signed at %q", at)
+		}
+		for key, same := range map[string]bool{secret: true, secret + "x": false} {
+			cmd := exec.Command("openssl", "dgst", "-sha256", "-mac", "HMAC", "-macopt", "key:"+key, "-r")
+			cmd.Stdin = strings.NewReader(at + "." + s.body)
+			out, err := cmd.Output()
+			if err != nil {
+				h.t.Fatal(err)
+			}
+			if got, _, _ := strings.Cut(string(out), " "); (got == sum) != same {
+				h.t.Errorf("signature %q, openssl says %s with key %q", s.header, got, key)
+			}
+		}
+	}
+}
+
+// webhookSecret is what the app's admin is shown.
+func (s *server) webhookSecret() string {
+	s.t.Helper()
+	secret, _ := s.readObject("/api/admin/apps/demo/")["webhook_secret"].(string)
+	if len(secret) < 32 {
+		s.t.Fatalf("the secret is %q", secret)
+	}
+	return secret
+}
+
+// Goal: whatever a webhook does, nothing that was acknowledged is missing from
+// what it got, nothing came twice but under the same id, and all came in order,
+// signed.
+// Method: a receiver that answers 500, 429, 400, redirects, hangs up before and
+// after it took a request, answers late and once not at all, and is killed and
+// comes back; the server is killed five times meanwhile, under load. What it got
+// is compared with the ledger of what was acknowledged.
+func TestFeedWebhookThatFails(t *testing.T) {
+	const serverKills = 5
+	seed := uint64(time.Now().UnixNano())
+	t.Logf("seed %d", seed)
+	random := rand.New(rand.NewPCG(seed, 8))
+	data := folder(t)
+	oks := slices.Repeat([]string{"ok"}, 12)
+	h := newHook(t, append([]string{"ok", "hang"}, oks...)...)
+	flags := []string{"--demo", "--webhook-private", "--feed-retry", "10ms"}
+	l := newLedger()
+	for round := range serverKills {
+		s := spawn(t, data, flags...)
+		s.awaitServing()
+		if round == 0 {
+			s.spoor("app", "set", "demo", "feed_days=7", "feed_webhook="+h.url())
+		}
+		l.resend(s, l.takeOpen())
+		loaded := make(chan struct{})
+		go func() {
+			defer close(loaded)
+			l.load(s.collector, 2, 1)
+		}()
+		if round == 1 {
+			h.act(append([]string{"500", "400", "hangup", "302", "mute", "429", "late"}, oks...)...)
+		}
+		before, _ := l.count()
+		for range 2 {
+			s.await(startMax, "hits", func() bool { n, _ := l.count(); return n > before+300+random.IntN(300) })
+			before, _ = l.count()
+			if err := h.down(); err != nil {
+				t.Fatal(err)
+			}
+			s.await(startMax, "hits meanwhile", func() bool { n, _ := l.count(); return n > before+50+random.IntN(200) })
+			h.up()
+		}
+		told := h.told()
+		s.await(30*time.Second, "more to be told", func() bool { return h.told() > told })
+		if err := s.cmd.Process.Kill(); err != nil {
+			t.Fatal(err)
+		}
+		<-s.ended
+		<-loaded
+	}
+	s := serve(t, data, flags...)
+	l.resend(s, l.takeOpen())
+	want := s.exportIDs()
+	s.await(2*time.Minute, "the receiver to have all", func() bool { return h.told() >= len(want) })
+	l.verify(s)
+	h.verify(s.webhookSecret())
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, n := range h.events {
+		if n != 1 || want[id] != 1 {
+			t.Errorf("event %s is in %d entries and stored %d times", id, n, want[id])
+		}
+	}
+	for id := range l.acked {
+		if h.events[id] == 0 {
+			t.Errorf("event %s was acknowledged and did not come", id)
+		}
+	}
+	if dead := s.spoor("feed", "--app", "demo", "--dead"); strings.Count(dead, "\n") != 2 {
+		t.Errorf("dead letters:\n%s", dead)
+	}
+	acked, _ := l.count()
+	t.Logf("%d acknowledged, %d told, %d entries came again, requests %v", acked, len(h.events), h.again, h.counts)
+	for _, what := range []string{"500", "400", "hangup", "302", "mute", "429", "late", "hang"} {
+		if h.counts[what] == 0 {
+			t.Errorf("the receiver never did %s: this shows too little", what)
+		}
+	}
+	if acked < 3000 || h.again == 0 {
+		t.Errorf("%d acknowledged, %d came again: this shows too little", acked, h.again)
+	}
+}
+
+// Goal: a name that leads into a private network is refused, whatever it is called;
+// nothing is skipped meanwhile.
+// Method: localhost, first without --webhook-private, then with it.
+func TestFeedWebhookInAPrivateNetwork(t *testing.T) {
+	h := newHook(t, "ok")
+	s := demo(t, "--feed-retry", "10ms")
+	_, port, _ := strings.Cut(h.address, ":")
+	s.spoor("app", "set", "demo", "feed_days=7", "feed_webhook=http://localhost:"+port+"/")
+	for n := range 5 {
+		s.hit(fmt.Sprintf(`{"id":"e%d","key":"cookie","url":"https://shop.example/"}`, n))
+	}
+	s.await(startMax, "refusals", func() bool {
+		return strings.Contains(s.send("GET", s.reads+"/metrics", "").body, "spoor_feed_webhook_failed_total 3")
+	})
+	if log := s.log.String(); !strings.Contains(log, "private address; serve --webhook-private") || strings.Contains(log, "localhost") {
+		t.Errorf("the log says\n%s", log)
+	}
+	s.stop()
+	if h.told() != 0 || len(h.counts) != 0 {
+		t.Fatalf("it was called: %v", h.counts)
+	}
+	s = serve(t, s.data, "--demo", "--webhook-private")
+	s.await(startMax, "all", func() bool { return h.told() == 5 })
+}
+
+// Goal: what a webhook refuses eight times is on a list that names nobody, and
+// holds up nothing behind it; sent again it comes as it is by then: without who
+// was erased. The record of processing names the recipient.
+// Method: a receiver that answers 400, then takes what comes.
+func TestFeedDeadLetters(t *testing.T) {
+	h := newHook(t, "400")
+	s := demo(t, "--webhook-private", "--feed-retry", "5ms")
+	s.spoor("app", "set", "demo", "feed_days=7", "feed_webhook="+h.url())
+	say := func(who string) {
+		t.Helper()
+		if r := s.hit(fmt.Sprintf(`{"id":"event-of-%s","user_id":"%s-77","url":"https://shop.example/%s"}`, who, who, who)); r.status != 200 {
+			t.Fatal(r.status, r.body)
+		}
+	}
+	say("ada")
+	s.await(startMax, "eight refusals", func() bool { return h.count("400") == 8 })
+	say("bob")
+	s.await(startMax, "eight more", func() bool { return h.count("400") == 16 })
+	h.act("ok")
+	say("cid")
+	s.await(startMax, "what is behind", func() bool { return h.told() == 1 })
+	list := s.spoor("feed", "--app", "demo", "--dead")
+	if strings.Count(list, "400") != 2 || strings.Contains(list, "ada") {
+		t.Errorf("the list is\n%s", list)
+	}
+	s.spoor("erase", "--app", "demo", "ada-77")
+	h.mu.Lock()
+	h.late = true
+	h.mu.Unlock()
+	if out := s.spoor("feed", "--app", "demo", "--retry"); !strings.HasPrefix(out, "2 entries") { // hit and user
+		t.Errorf("sent again: %s", out)
+	}
+	h.mu.Lock()
+	all := fmt.Sprint(h.lines)
+	h.mu.Unlock()
+	if strings.Contains(all, "ada") || !strings.Contains(all, "event-of-bob") || !strings.Contains(all, `"type":"erased"`) {
+		t.Errorf("it got %s", all)
+	}
+	if list := s.spoor("feed", "--app", "demo", "--dead"); strings.Contains(list, "400") {
+		t.Errorf("the list is\n%s", list)
+	}
+	if text := s.spoor("privacy"); !strings.Contains(text, "- feed webhook "+h.url()) || !strings.Contains(text, "IN CLEAR TEXT") {
+		t.Errorf("the record of processing does not name it:\n%s", text)
+	}
+}
