@@ -291,6 +291,13 @@ func TestCollectorsFollowTheApps(t *testing.T) {
 		t.Errorf("a collector answers %s, want accepted", r.body)
 	}
 	until(two, key, http.StatusOK)
+	store.spoor("app", "set", "shop", "webhook=https://crm.example/spoor")
+	store.spoor("app", "tokens", "shop", "--create", "crm", "--role", "read")
+	k.awaits("spoor.apps", "https://crm.example/spoor") // from here on the topic has what was made before
+	store.spoor("app", "set", "shop", "geo=country")
+	if text := k.awaits("spoor.apps", `"geo":"country"`); !strings.Contains(text, key) || !strings.Contains(text, `"tokens":null`) || strings.Contains(text, "webhook_secret") {
+		t.Errorf("the topic of apps tells %s", text)
+	}
 	if r := two.send("POST", two.collector+"/hit?k="+key, `{"name":"e","type":"event","properties":{"pad":"`+strings.Repeat("x", 2_000_000)+`"}}`); r.status != http.StatusRequestEntityTooLarge || !strings.Contains(r.body, "hit_too_large") {
 		t.Errorf("an event larger than a record is answered %d %.300s", r.status, r.body)
 	}
@@ -373,6 +380,32 @@ func TestWrongTopicsAndRecords(t *testing.T) {
 	l.verify(store)
 	store.stop()
 	checkStore(t, data)
+}
+
+// awaits reads a topic from its beginning until a record holds a text, and gives
+// that record.
+func (k *kafka) awaits(topic, text string) string {
+	k.t.Helper()
+	ctx, end := context.WithTimeout(k.t.Context(), 20*time.Second)
+	defer end()
+	c, err := kgo.NewClient(kgo.SeedBrokers(k.fake.ListenAddrs()...), kgo.ConsumeTopics(topic))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer c.Close()
+	for found := ""; ; {
+		c.PollFetches(ctx).EachRecord(func(r *kgo.Record) {
+			if strings.Contains(string(r.Value), text) {
+				found = string(r.Value)
+			}
+		})
+		if found != "" {
+			return found
+		}
+		if ctx.Err() != nil {
+			k.t.Fatalf("no record of %s holds %s", topic, text)
+		}
+	}
 }
 
 // write puts a record of one's own into a topic.

@@ -48,13 +48,24 @@ func (t *teller) begin(ctx context.Context) error {
 			return fmt.Errorf("cannot use topic %s with this store: app %d in it is %q, which the store does not know, and its hits would be dropped; check --data and --topic, or restore a backup of the store that the topic belongs to", t.name, there.ID, there.Name)
 		}
 		t.told[there.ID] = there
-		if same, err := alike(here, there); err != nil {
+		if same, err := alike(public(here), there); err != nil {
 			return err
 		} else if same {
 			t.told[there.ID] = here
 		}
 	}
 	return t.tell(ctx)
+}
+
+// public is what collectors need of an app: nothing that opens the read side or
+// speaks in the app's name to others.
+func public(app *spoor.App) *spoor.App {
+	if app == nil {
+		return nil
+	}
+	app = app.Clone()
+	app.Tokens, app.Share, app.WebhookSecret = nil, "", ""
+	return app
 }
 
 // alike reports whether two apps are the same to whoever reads them.
@@ -73,7 +84,7 @@ func (t *teller) tell(ctx context.Context) error {
 		if t.told[app.ID] == app {
 			continue
 		}
-		if err := t.topic.PublishApp(ctx, app); err != nil {
+		if err := t.topic.PublishApp(ctx, public(app)); err != nil {
 			return fmt.Errorf("cannot tell the collectors about app %q: %w", app.Name, err)
 		}
 		t.told[app.ID] = app
