@@ -336,7 +336,7 @@ func (w *watches) change() {
 
 const (
 	watchPause   = 50 * time.Millisecond // between two looks, in which entries gather
-	watchShare   = 3                     // a look is followed by a pause so many times as long
+	watchShare   = 8                     // evaluating is followed by a pause so many times as long
 	watchTick    = time.Minute           // after which a new day is seen
 	watchRetry   = 5 * time.Second       // after an error
 	watchFewMax  = 10_000                // persons up to which they are looked at and not everybody
@@ -365,7 +365,7 @@ func (s *Store) Watch(ctx context.Context) {
 			})
 			if err != nil || len(w.segments) > 0 {
 				followed[app.ID] = true
-				running.Go(func() { s.follow(ctx, app.ID) })
+				running.Go(func() { (&follower{s: s, app: app.ID}).run(ctx) })
 			}
 		}
 		select {
@@ -376,30 +376,33 @@ func (s *Store) Watch(ctx context.Context) {
 	}
 }
 
-// follow watches the segments of one app.
-func (s *Store) follow(ctx context.Context, app spoor.AppID) {
-	var looked uint64
+// follower watches the segments of one app.
+type follower struct {
+	s      *Store
+	app    spoor.AppID
+	looked uint64        // entries of the feed up to here are done with, if it is more than the cursor says
+	took   time.Duration // to evaluate, the last time
+}
+
+func (f *follower) run(ctx context.Context) {
 	var logged time.Time
-	for ctx.Err() == nil && s.App(app) != nil {
-		changed := s.watches.next()
-		_, more := s.FeedEnd(app)
-		began := time.Now()
-		next, err := s.look(ctx, app, looked)
-		pause := max(watchPause, watchShare*time.Since(began))
+	for ctx.Err() == nil && f.s.App(f.app) != nil {
+		changed := f.s.watches.next()
+		_, more := f.s.FeedEnd(f.app)
+		err := f.look(ctx)
+		pause := max(watchPause, watchShare*f.took)
 		switch {
 		case err == nil:
-			looked = next
 		case errors.Is(err, spoor.ErrClosed):
 			return
 		case errors.Is(err, errWatchChanged):
 			continue
 		default:
-			pause = watchRetry
+			pause, more = watchRetry, closed
 			if !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrBusy) && ctx.Err() == nil && time.Since(logged) > watchLogging {
 				logged = time.Now()
-				s.log.Error("cannot watch the segments of an app; it is tried again", "app", app, "error", err)
+				f.s.log.Error("cannot watch the segments of an app; it is tried again", "app", f.app, "error", err)
 			}
-			more = closed
 		}
 		wait(ctx, nil, nil, pause)
 		wait(ctx, more, changed, watchTick)
@@ -492,51 +495,67 @@ func concerns(db pebble.Reader, app spoor.AppID, secret *salt, tag protowire.Num
 	return spoor.Number(people.private(id)), nil
 }
 
-// look evaluates the watched segments of an app for whom its feed tells of, or
-// for everybody where that does not do, and has the writer note who crossed. It
-// returns up to which entry of the feed it has looked.
-func (s *Store) look(ctx context.Context, id spoor.AppID, looked uint64) (next uint64, err error) {
-	app := s.App(id)
+// look evaluates the watched segments for whom the feed tells of, or for everybody
+// where that does not do, and has the writer note who crossed.
+func (f *follower) look(ctx context.Context) error {
+	app := f.s.App(f.app)
 	if app == nil || app.Settings.FeedDays == 0 || app.Closed {
-		return looked, nil
+		return nil
 	}
-	var o *outlook
-	var found []crossings
-	err = s.view(func(db *pebble.DB) (err error) {
-		snapshot := db.NewSnapshot()
-		defer func() { err = errors.Join(err, snapshot.Close()) }()
-		if o, err = s.outlook(snapshot, app, looked, false); err != nil || o == nil || !o.all {
-			if err == nil && o != nil && !o.people.IsEmpty() {
-				found, err = o.find(snapshot, app, nil, 0, s.selections.tuning)
-			}
-			return err
+	began := time.Now()
+	o, found, err := f.s.survey(app, f.looked)
+	if f.took = time.Since(began); err != nil || o == nil {
+		return err
+	}
+	if err := f.s.tellCrossings(ctx, f.app, o, found); err != nil {
+		return err
+	}
+	f.looked = o.end
+	return nil
+}
+
+// survey finds who crossed; the outlook is nil where nothing is watched.
+func (s *Store) survey(app *spoor.App, looked uint64) (o *outlook, found []crossings, err error) {
+	err = s.still(func(db pebble.Reader) (err error) {
+		if o, err = s.outlook(db, app, looked, false); err == nil && o != nil && !o.all {
+			found, err = o.find(db, app, nil, 0, s.selections.tuning)
 		}
+		return err
+	})
+	if err == nil && o != nil && o.all {
+		o, found, err = s.surveyAll(app, looked)
+	}
+	return o, found, err
+}
+
+// surveyAll looks at everybody, as a segment is evaluated when it is asked for.
+func (s *Store) surveyAll(app *spoor.App, looked uint64) (o *outlook, found []crossings, err error) {
+	err = s.view(func(db *pebble.DB) (err error) {
 		c := &s.selections
 		c.mu.Lock()
 		defer c.mu.Unlock()
-		later, columns := c.columns.cut(db, id)
-		defer func() { err = errors.Join(err, later.Close()) }()
+		snapshot, columns := c.columns.cut(db, app.ID)
+		defer func() { err = errors.Join(err, snapshot.Close()) }()
 		defer c.columns.settle(c.columnMax)
-		if o, err = s.outlook(later, app, looked, true); err != nil || o == nil {
-			return err
-		}
 		if c.seek == 0 {
 			columns = nil
 		}
-		found, err = o.find(later, app, columns, c.columns.uses, c.tuning)
+		if o, err = s.outlook(snapshot, app, looked, true); err == nil && o != nil {
+			found, err = o.find(snapshot, app, columns, c.columns.uses, c.tuning)
+		}
 		return err
 	})
-	if err != nil || o == nil {
-		return looked, err
-	}
-	return o.end, s.tellCrossings(ctx, id, o, found)
+	return o, found, err
 }
 
 // find evaluates the watched segments and compares with their bitmaps.
 func (o *outlook) find(db pebble.Reader, app *spoor.App, columns *appColumns, use int64, how tuning) (found []crossings, err error) {
 	some := o.people
-	if o.all {
+	switch {
+	case o.all:
 		some = nil
+	case some.IsEmpty():
+		return nil, nil
 	}
 	sel, err := newSelection(db, app, o.today, some, how)
 	if err != nil {

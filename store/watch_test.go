@@ -23,12 +23,14 @@ import (
 // lookout is a town whose app keeps a feed, and somebody who follows it.
 type lookout struct {
 	*town
-	looked, read uint64
-	names        map[int64]string
+	behind *follower
+	read   uint64
+	names  map[int64]string
 }
 
 func newLookout(t testing.TB) *lookout {
-	return &lookout{town: newTown(t, func(s *spoor.Settings) { s.FeedDays = 7 }), names: map[int64]string{}}
+	w := newTown(t, func(s *spoor.Settings) { s.FeedDays = 7 })
+	return &lookout{town: w, behind: &follower{s: w.s, app: w.app.ID}, names: map[int64]string{}}
 }
 
 func (w *lookout) watch(name, filter string) spoor.Collection {
@@ -48,11 +50,9 @@ func (w *lookout) named(name string, n spoor.Number) spoor.Number {
 func (w *lookout) expect(want ...string) {
 	w.Helper()
 	for range 3 { // the second and third must tell nothing
-		next, err := w.s.look(context.Background(), w.app.ID, w.looked)
-		if err != nil {
+		if err := w.behind.look(context.Background()); err != nil {
 			w.Fatal(err)
 		}
-		w.looked = next
 	}
 	got := []string{}
 	next, err := w.s.Feed(w.app.ID, w.read, func(e *spoor.FeedEntry) error {
@@ -434,9 +434,9 @@ func alternates(t *testing.T, copied *vfs.MemFS, c *clock, app *spoor.App) {
 			t.Error(err)
 		}
 	}()
-	looked := uint64(0)
+	f := &follower{s: s, app: app.ID}
 	for range 2 {
-		if looked, err = s.look(context.Background(), app.ID, looked); err != nil {
+		if err := f.look(context.Background()); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -491,7 +491,7 @@ func TestWatchedSegmentsAgainstEvaluation(t *testing.T) {
 		s, app := peopleOfSegments(t, c)
 		defer func() { s.Close() }()
 		must(s.UpdateApp(app.ID, func(a *spoor.App) error { a.Settings.FeedDays = 7; return nil }))
-		r := &recipient{s: s, app: app, in: map[uint32]map[int64]bool{}, skip: map[uint32]bool{}}
+		r := &recipient{follower: &follower{s: s, app: app.ID}, app: app, in: map[uint32]map[int64]bool{}, skip: map[uint32]bool{}}
 		for i, x := range must(s.Collections(app.ID, spoor.CollectionSegment)) {
 			x.Watched = i == 1
 			r.skip[must(s.PutCollection(app.ID, x)).ID] = true
@@ -525,7 +525,7 @@ func TestWatchedSegmentsAgainstEvaluation(t *testing.T) {
 				age, tuned := s.selections.age, s.selections.tuning
 				s = must(Open(s.opts))
 				s.selections.age, s.selections.tuning = age, tuned
-				r.s, r.looked = s, 0
+				r.follower = &follower{s: s, app: app.ID}
 			default:
 				somethingHappens(t, s, app, c, n)
 			}
@@ -542,20 +542,19 @@ func TestWatchedSegmentsAgainstEvaluation(t *testing.T) {
 
 // recipient keeps the members of segments by what the feed tells.
 type recipient struct {
-	s            *Store
-	app          *spoor.App
-	looked, read uint64
-	in           map[uint32]map[int64]bool // by segment and public id
-	skip         map[uint32]bool           // watching begins: who is in it is not told
+	*follower
+	app  *spoor.App
+	read uint64
+	in   map[uint32]map[int64]bool // by segment and public id
+	skip map[uint32]bool           // watching begins: who is in it is not told
 }
 
 func (r *recipient) compare(t *rapid.T) {
-	next, err := r.s.look(context.Background(), r.app.ID, r.looked)
-	if err != nil {
+	if err := r.look(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	r.looked = next
 	r.rename()
+	var err error
 	r.read, err = r.s.Feed(r.app.ID, r.read, func(e *spoor.FeedEntry) error {
 		switch {
 		case e.Kind == spoor.FeedRight && strings.HasSuffix(e.What, ".set"):
@@ -610,5 +609,33 @@ func (r *recipient) rename() {
 				in[p.ID] = true
 			}
 		}
+	}
+}
+
+// Goal: a follower that runs learns by itself what begins to be watched, in
+// whichever app, and of whoever enters.
+// Method: it is started on an empty store; only the feeds are read.
+func TestWatchWakes(t *testing.T) {
+	c := newClock()
+	s := open(t, testOptions(t, vfs.NewMem(), c))
+	ctx, stop := context.WithCancel(context.Background())
+	var running sync.WaitGroup
+	running.Go(func() { s.Watch(ctx) })
+	t.Cleanup(func() { stop(); running.Wait() }) // before the store is closed
+	for _, name := range []string{"shop", "other"} {
+		app := followed(t, s, newApp(t, s, name, "UTC"))
+		write(t, s, page(app, c, "early", 1))
+		must(s.PutCollection(app.ID, spoor.Collection{Kind: spoor.CollectionSegment, Name: "all", Filter: parsed(t, `{"path":"/p1"}`), Watched: true}))
+		eventually(t, "it is filled", func() bool {
+			var w *watch
+			err := s.view(func(db *pebble.DB) (err error) { w, err = readWatch(db, app.ID); return err })
+			return err == nil && w.segments[0].filled
+		})
+		h := write(t, s, page(app, c, "late", 1))[0]
+		want := fmt.Sprintf("segment.entered all %d", s.PublicID(app.ID, h.Profile))
+		eventually(t, "somebody enters", func() bool {
+			list, _ := readAll(t, s, app, 0)
+			return list[len(list)-1] == want
+		})
 	}
 }
