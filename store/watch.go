@@ -99,12 +99,11 @@ func (g *group) watching(a *appState) (w *watch, err error) {
 	return a.watch, nil
 }
 
-// rewatch writes the watch of an app after it was changed.
+// rewatch writes the watch of an app after it was changed. The count of changes
+// stays when nothing is watched any more, so that no two watches are equal.
 func (g *group) rewatch(a *appState) {
 	if g.rewatched = true; len(a.watch.segments) == 0 {
-		*a.watch = watch{}
-		g.remove(watchKey(a.app.ID))
-		return
+		*a.watch = watch{changes: a.watch.changes + 1}
 	}
 	g.set(watchKey(a.app.ID), a.watch.appendTo(nil))
 }

@@ -271,6 +271,12 @@ func TestWatchFindsTooLate(t *testing.T) {
 			segment.Watched = false
 			w.put(segment)
 		},
+		"watched again": func(w *lookout, _ spoor.Number, segment spoor.Collection) {
+			segment.Watched = false
+			w.put(segment)
+			segment.Watched = true
+			w.put(segment)
+		},
 		"deleted": func(w *lookout, _ spoor.Number, segment spoor.Collection) {
 			if err := w.s.DeleteCollection(w.app.ID, spoor.CollectionSegment, segment.ID); err != nil {
 				w.Fatal(err)
@@ -387,6 +393,9 @@ func TestWatchSurvivesCrashes(t *testing.T) {
 			app = followed(t, s, newApp(t, s, "shop", "UTC"))
 			for _, filter := range []string{`{"attribute":"plan","is":"pro"}`, `{"event":"order","times":2,"days":3}`} {
 				must(s.PutCollection(app.ID, spoor.Collection{Kind: spoor.CollectionSegment, Name: filter, Filter: parsed(t, filter), Watched: true}))
+			}
+			if err := (&follower{s: s, app: app.ID}).look(context.Background()); err != nil { // nobody is in them yet
+				t.Fatal(err)
 			}
 		}
 		ctx, stop := context.WithCancel(context.Background())
