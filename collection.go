@@ -37,6 +37,7 @@ type Collection struct {
 	Description string
 	Created     int64   // Unix ms
 	Filter      *Filter // of a segment
+	Watched     bool    // of a segment: the app's feed tells who enters and leaves it
 	Size        int64   // profiles in it when it was read; -1: not counted
 }
 
@@ -45,6 +46,7 @@ const (
 	TagsMax     = 10_000 // of one app
 	ListsMax    = 10_000
 	SegmentsMax = 1000
+	WatchedMax  = 20 // segments of one app that are watched
 	// MembershipsMax is how many different tags, and how many lists, one profile
 	// may ever have been given.
 	MembershipsMax = 1000
@@ -58,7 +60,7 @@ var ErrNoCollection = errors.New("there is no such tag, list or segment")
 
 // CollectionError refuses a change of a collection, or of who is in it.
 type CollectionError struct {
-	Field string // of the collection: name, description or filter
+	Field string // of the collection: name, description, filter or watched
 	What  string // one line
 }
 

@@ -7,17 +7,19 @@ type FeedKind string
 
 // The kinds of entries.
 const (
-	FeedHit     FeedKind = "hit"          // a hit was stored
-	FeedUser    FeedKind = "user"         // a profile was made or changed
-	FeedMerge   FeedKind = "merge"        // a profile turned out to be another's
-	FeedTagOn   FeedKind = "tag.added"    // somebody got a tag
-	FeedTagOff  FeedKind = "tag.removed"  // … or lost it
-	FeedListOn  FeedKind = "list.added"   // somebody was put into a list
-	FeedListOff FeedKind = "list.removed" // … or taken out of it
-	FeedSwept   FeedKind = "swept"        // profiles were forgotten because they were idle
-	FeedErased  FeedKind = "erased"       // a person was erased on request: whoever copied the feed erases too
-	FeedRight   FeedKind = "right"        // an objection or restriction was set or lifted
-	FeedExpired FeedKind = "expired"      // hits of a day went because of their age
+	FeedHit     FeedKind = "hit"             // a hit was stored
+	FeedUser    FeedKind = "user"            // a profile was made or changed
+	FeedMerge   FeedKind = "merge"           // a profile turned out to be another's
+	FeedTagOn   FeedKind = "tag.added"       // somebody got a tag
+	FeedTagOff  FeedKind = "tag.removed"     // … or lost it
+	FeedListOn  FeedKind = "list.added"      // somebody was put into a list
+	FeedListOff FeedKind = "list.removed"    // … or taken out of it
+	FeedEntered FeedKind = "segment.entered" // somebody is in a watched segment now
+	FeedLeft    FeedKind = "segment.left"    // … or is not any more
+	FeedSwept   FeedKind = "swept"           // profiles were forgotten because they were idle
+	FeedErased  FeedKind = "erased"          // a person was erased on request: whoever copied the feed erases too
+	FeedRight   FeedKind = "right"           // an objection or restriction was set or lifted
+	FeedExpired FeedKind = "expired"         // hits of a day went because of their age
 )
 
 // FeedEntry is one thing that happened in an app, in the order in which it was
@@ -32,7 +34,7 @@ type FeedEntry struct {
 	Profile *Profile    // of FeedUser
 	Person  int64       // public id of whom it is about, also of FeedHit, 0 for bots and nobody; of the person for FeedMerge
 	Gone    []int64     // public ids: of the former profile for FeedMerge; of FeedSwept and FeedErased, former ones included
-	Of      *Collection // the tag or list; nil if that is deleted
+	Of      *Collection // the tag, list or segment; without a name if that is deleted
 	What    string      // of FeedRight: "objection.set", "restriction.lifted", …
 	Day     Day         // of FeedExpired
 	Class   Kind        // of FeedExpired: KindNone for all hits of the day

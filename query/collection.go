@@ -134,6 +134,9 @@ func (c *call) writeCollection(w *jsonWriter, x *spoor.Collection) {
 		w.raw("filter", x.Filter.JSON())
 	}
 	count("count")
+	if x.Kind == spoor.CollectionSegment {
+		w.bool("watched", x.Watched)
+	}
 	w.time("created_at", x.Created)
 	w.end('}')
 }
@@ -168,8 +171,8 @@ func (c *call) readCollection(kind spoor.CollectionKind) error {
 	return c.replyCollection(fasthttp.StatusOK, x)
 }
 
-// fillCollection takes name, description and filter from the body; fields that
-// are not there stay.
+// fillCollection takes name, description, filter and watched from the body;
+// fields that are not there stay.
 func (c *call) fillCollection(x *spoor.Collection) error {
 	fields, err := c.readFields()
 	if err != nil {
@@ -195,6 +198,10 @@ func (c *call) fillCollection(x *spoor.Collection) error {
 		case f.name == "filter" && x.Kind == spoor.CollectionSegment:
 			if x.Filter, err = parseFilter(f.value); err != nil {
 				return err
+			}
+		case f.name == "watched" && x.Kind == spoor.CollectionSegment:
+			if x.Watched = f.value.Kind() == 't'; !x.Watched && f.value.Kind() != 'f' {
+				errs.add(f.name, "Must be a valid boolean.")
 			}
 		}
 	}

@@ -227,7 +227,7 @@ func writeFeedEntry(w *jsonWriter, e *spoor.FeedEntry, v2 bool) {
 	case spoor.FeedUser:
 		w.key("user")
 		writeUser(w, e.Profile, v2)
-	case spoor.FeedTagOn, spoor.FeedTagOff, spoor.FeedListOn, spoor.FeedListOff:
+	case spoor.FeedTagOn, spoor.FeedTagOff, spoor.FeedListOn, spoor.FeedListOff, spoor.FeedEntered, spoor.FeedLeft:
 		person("user", e.Person)
 		w.key(e.Of.Kind.String())
 		w.begin('{')

@@ -168,3 +168,25 @@ func TestFeedStream(t *testing.T) {
 		})
 	}
 }
+
+// Goal: who enters or leaves a segment is told with its id and name, and without
+// a name if it is deleted.
+// Method: the page that shows three such entries.
+func TestFeedTellsOfSegments(t *testing.T) {
+	ts := feedServer(t)
+	for i, e := range []spoor.FeedEntry{
+		{Kind: spoor.FeedEntered, Of: &spoor.Collection{Kind: spoor.CollectionSegment, ID: 2, Name: "buyers"}},
+		{Kind: spoor.FeedLeft, Of: &spoor.Collection{Kind: spoor.CollectionSegment, ID: 2, Name: "buyers"}},
+		{Kind: spoor.FeedLeft, Of: &spoor.Collection{Kind: spoor.CollectionSegment, ID: 3}},
+	} {
+		e.Number, e.At, e.Person = uint64(i+31), testNow.UnixMilli(), 1001
+		ts.store.tell(e)
+	}
+	at := `"at":"2026-03-04T05:06:07.000000Z","user":{"id":1001}`
+	want := `{"entries":[{"id":"31","type":"segment.entered",` + at + `,"segment":{"id":2,"name":"buyers"}},` +
+		`{"id":"32","type":"segment.left",` + at + `,"segment":{"id":2,"name":"buyers"}},` +
+		`{"id":"33","type":"segment.left",` + at + `,"segment":{"id":3,"name":null}}],"next":"33"}`
+	if r := ts.do("GET", "/api/feed/?after=20", "shop-read", ""); r.status != 200 || r.body != want {
+		t.Errorf("%d %s\nwant %s", r.status, r.body, want)
+	}
+}

@@ -91,6 +91,9 @@ func (s *Store) acknowledge(groups <-chan *group) {
 		}
 		if g.err == nil {
 			s.feeds.show(g.told)
+			if g.rewatched {
+				s.watches.change()
+			}
 		}
 		for _, r := range g.requests {
 			if g.err != nil {

@@ -3,6 +3,7 @@ package store
 import (
 	"errors"
 	"fmt"
+	"slices"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -220,13 +221,18 @@ func (c *checker) sets() error {
 }
 
 // collections compares the bitmaps of tags and lists with what profiles say of
-// themselves, and looks for what belongs to none.
+// themselves, and looks for what belongs to none. Who is in a watched segment is
+// there.
 func (c *checker) collections() error {
 	known := map[collectionRef]bool{}
+	var watched, followed []uint32
 	for kind := spoor.CollectionTag; kind <= spoor.CollectionSegment; kind++ {
 		highest := uint32(0)
 		newest, err := scanCollections(c.db, c.app.ID, kind, func(x *spoor.Collection) {
 			known[collectionRef{kind, x.ID}] = true
+			if x.Watched {
+				watched = append(watched, x.ID)
+			}
 			highest = max(highest, x.ID)
 		})
 		if err != nil {
@@ -236,14 +242,27 @@ func (c *checker) collections() error {
 			c.bad("%s %d has an id that was not given out", kind, highest)
 		}
 	}
+	w, err := readWatch(c.db, c.app.ID)
+	if err != nil {
+		return err
+	}
+	for _, x := range w.segments {
+		followed = append(followed, x.id)
+	}
+	if !slices.Equal(watched, followed) {
+		c.bad("segments %d are said to be watched, but %d are", watched, followed)
+	}
 	members := map[collectionRef]*roaring.Bitmap{}
-	err := scan(c.db, key1(nil, prefixMember, c.app.ID), func(key, _ []byte) error {
+	err = scan(c.db, key1(nil, prefixMember, c.app.ID), func(key, _ []byte) error {
 		at := collectionRef{spoor.CollectionKind(key[5]), be32(key[6:])}
 		if members[at] != nil {
 			return nil
 		}
-		if !known[at] {
+		switch {
+		case !known[at]:
 			c.bad("%s %d has members but is not in the catalogue", at.kind, at.id)
+		case at.kind == spoor.CollectionSegment && !slices.Contains(followed, at.id):
+			c.bad("segment %d has members but is not watched", at.id)
 		}
 		var err error
 		members[at], err = readChunks(c.db, membersKey(nil, c.app.ID, at))
@@ -260,6 +279,14 @@ func (c *checker) collections() error {
 		}
 	}
 	for at, left := range members {
+		if at.kind == spoor.CollectionSegment {
+			for it := left.Iterator(); it.HasNext(); {
+				if n := spoor.Number(it.Next()); c.people[n] == nil {
+					c.bad("profile %d is in segment %d but does not exist", n, at.id)
+				}
+			}
+			continue
+		}
 		if known[at] && !left.IsEmpty() {
 			c.bad("%s %d has %d members that do not say so", at.kind, at.id, left.GetCardinality())
 		}

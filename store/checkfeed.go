@@ -20,7 +20,7 @@ func (c *checker) feed() error {
 		next = first
 		err := readFeed(first, value, func(n uint64, tag protowire.Number, _ int64, b []byte) error {
 			next = n + 1
-			if tag == feedUser {
+			if tag == feedUser || tag == feedSegment {
 				if n, size := protowire.ConsumeVarint(b); size < 0 || spoor.Number(n) > counted.next {
 					c.bad("entry %d of the feed tells of a profile that was never made", next-1)
 				}

@@ -148,6 +148,7 @@ const (
 	collectionDescription
 	collectionCreated
 	collectionFilter // JSON
+	collectionWatched
 )
 
 func appendCollection(dst []byte, c *spoor.Collection) []byte {
@@ -157,7 +158,7 @@ func appendCollection(dst []byte, c *spoor.Collection) []byte {
 	if c.Filter != nil {
 		dst = putBytes(dst, collectionFilter, c.Filter.JSON())
 	}
-	return dst
+	return putBool(dst, collectionWatched, c.Watched)
 }
 
 func readCollection(at collectionRef, value []byte) (*spoor.Collection, error) {
@@ -172,6 +173,8 @@ func readCollection(at collectionRef, value []byte) (*spoor.Collection, error) {
 			c.Created = zigzag(num)
 		case collectionFilter:
 			c.Filter, err = spoor.ParseFilter(b)
+		case collectionWatched:
+			c.Watched = num != 0
 		}
 		return err
 	})
@@ -224,8 +227,8 @@ func (s *Store) Collection(app spoor.AppID, kind spoor.CollectionKind, id uint32
 }
 
 // PutCollection makes a tag, list or segment (ID 0), or changes name,
-// description and filter of one, and returns it once that is on disk. Where a
-// tag is renamed, filters that name it follow. Errors: spoor.ErrNoCollection,
+// description, filter of one and whether it is watched, and returns it once that
+// is on disk. Where a tag is renamed, filters that name it follow. Errors: spoor.ErrNoCollection,
 // *spoor.CollectionError, and those of a Sink.
 func (s *Store) PutCollection(app spoor.AppID, in spoor.Collection) (c spoor.Collection, err error) {
 	if err := in.Check(); err != nil {
@@ -253,18 +256,25 @@ func (g *group) putCollection(app spoor.AppID, x spoor.Collection) (spoor.Collec
 		return x, &spoor.CollectionError{Field: "name", What: "Another tag has this name."}
 	}
 	if x.Kind == spoor.CollectionSegment {
-		if err := c.checkSegment(&x); err != nil {
+		if err := errors.Join(c.checkSegment(&x), g.checkWatched(a, old, &x)); err != nil {
 			return x, err
 		}
 	}
 	if old == nil {
-		return x, g.makeCollection(a, c, &x)
+		if err := g.makeCollection(a, c, &x); err != nil || !x.Watched {
+			return x, err
+		}
+		return x, g.watchAs(a, nil, &x)
 	}
 	x.Created = old.Created
-	if x.Kind == spoor.CollectionTag && old.Name != x.Name {
-		g.renameInFilters(a, c, old.Name, x.Name)
-	}
 	g.storeCollection(a, c, &x)
+	switch {
+	case x.Kind == spoor.CollectionSegment:
+		return x, g.watchAs(a, old, &x)
+	case x.Kind == spoor.CollectionTag && old.Name != x.Name:
+		g.renameInFilters(a, c, old.Name, x.Name)
+		return x, g.moved(a) // a filter may have had the new name before
+	}
 	return x, nil
 }
 
@@ -310,7 +320,8 @@ func (s *Store) DeleteCollection(app spoor.AppID, kind spoor.CollectionKind, id 
 		if err != nil {
 			return err
 		}
-		if c.byID[at] == nil {
+		x := c.byID[at]
+		if x == nil {
 			return spoor.ErrNoCollection
 		}
 		if kind == spoor.CollectionSegment {
@@ -323,9 +334,12 @@ func (s *Store) DeleteCollection(app spoor.AppID, kind spoor.CollectionKind, id 
 		g.remove(catalogueKey(nil, app, at))
 		members, sizes := membersKey(nil, app, at), sizesKey(nil, app, id)
 		if kind != spoor.CollectionSegment {
-			return g.batch.DeleteRange(members, after(members), nil)
+			return errors.Join(g.moved(a), g.batch.DeleteRange(members, after(members), nil))
 		}
-		return g.batch.DeleteRange(sizes, after(sizes), nil)
+		if err := g.batch.DeleteRange(sizes, after(sizes), nil); err != nil || !x.Watched {
+			return err
+		}
+		return g.watchAs(a, x, nil)
 	})
 }
 

@@ -25,7 +25,7 @@ func compareColumns(t *testing.T, s *Store, app *spoor.App, when string) {
 	snapshot, of := c.cut(s.db, app.ID)
 	defer snapshot.Close()
 	defer c.settle(columnBytesMax)
-	sel, err := newSelection(snapshot, app, s.today(app.ID), 0, tuned)
+	sel, err := newSelection(snapshot, app, s.today(app.ID), nil, tuned)
 	if err != nil {
 		t.Fatal(err)
 	}

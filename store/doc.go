@@ -18,6 +18,10 @@
 // often are kept in memory as columns (column.go), of which the writer is told
 // whose profiles change.
 //
+// A segment that is watched has a bitmap of its members. Watch follows the feeds
+// (feed.go), evaluates the segment for whom they tell of, and has the writer note
+// who crossed (watch.go).
+//
 // FORMAT.md draws keys and values. Keys hold numbers and keyed hashes only,
 // never personal data: Pebble copies keys into its MANIFEST, where they would
 // outlive the record.

@@ -41,6 +41,7 @@ const (
 	feedGone                     // 1 if erased, public ids
 	feedRight                    // place in feedRights, public id
 	feedExpired                  // day, kind
+	feedSegment                  // profile, segment, 1 if in
 )
 
 // feedRights are what a right's entry can tell. Append, never renumber.
@@ -112,11 +113,12 @@ func (g *group) tellGone(a *appState, n spoor.Number, s *state, erased bool, at 
 // switched off learns that something is missing.
 func (g *group) beginFeed(app spoor.AppID) error {
 	a, err := g.w.app(app)
-	if err == nil && a != nil {
-		g.touchApp(a)
-		a.entries++
+	if err != nil || a == nil {
+		return err
 	}
-	return err
+	g.touchApp(a)
+	a.entries++
+	return g.moved(a)
 }
 
 // flushFeed writes what the group told of an app.
@@ -246,38 +248,46 @@ func (s *Store) Feed(app spoor.AppID, behind uint64, fn func(*spoor.FeedEntry) e
 		if err != nil {
 			return err
 		}
-		expected := behind + 1
-		if behind == 0 {
-			expected = 0
-		}
-		return walkFeed(db, app, behind+1, func(first uint64, value []byte) error {
-			if expected != 0 && first > expected {
-				return &spoor.FeedGap{After: expected - 1, Oldest: first - 1}
+		return walkBehind(db, app, behind, func(n uint64, tag protowire.Number, at int64, b []byte) error {
+			if n > newest {
+				return errEndOfFeed
 			}
-			return readFeed(first, value, func(n uint64, tag protowire.Number, at int64, b []byte) error {
-				expected = n + 1
-				switch {
-				case n <= behind:
-					return nil
-				case n > newest:
-					return errEndOfFeed
-				}
-				e, err := r.entry(tag, b)
-				if err == nil && e != nil {
-					e.Number, e.At = n, at
-					err = fn(e)
-				}
-				if err == nil {
-					next = n
-				}
-				return err
-			})
+			e, err := r.entry(tag, b)
+			if err == nil && e != nil {
+				e.Number, e.At = n, at
+				err = fn(e)
+			}
+			if err == nil {
+				next = n
+			}
+			return err
 		})
 	})
 	if errors.Is(err, errEndOfFeed) {
 		err = nil
 	}
 	return next, err
+}
+
+// walkBehind calls f with the entries behind a number; 0 begins at the oldest
+// there is. Error: *spoor.FeedGap.
+func walkBehind(db pebble.Reader, app spoor.AppID, behind uint64, f func(number uint64, tag protowire.Number, at int64, entry []byte) error) error {
+	expected := behind + 1
+	if behind == 0 {
+		expected = 0
+	}
+	return walkFeed(db, app, behind+1, func(first uint64, value []byte) error {
+		if expected != 0 && first > expected {
+			return &spoor.FeedGap{After: expected - 1, Oldest: first - 1}
+		}
+		return readFeed(first, value, func(n uint64, tag protowire.Number, at int64, b []byte) error {
+			expected = n + 1
+			if n <= behind {
+				return nil
+			}
+			return f(n, tag, at, b)
+		})
+	})
 }
 
 var errEndOfFeed = errors.New("the end of the feed")
@@ -373,14 +383,15 @@ func (r *feedReader) entry(tag protowire.Number, b []byte) (*spoor.FeedEntry, er
 			{spoor.CollectionTag, true}: spoor.FeedTagOn, {spoor.CollectionTag, false}: spoor.FeedTagOff,
 			{spoor.CollectionList, true}: spoor.FeedListOn, {spoor.CollectionList, false}: spoor.FeedListOff,
 		}
-		of, err := r.names.find(at)
-		if err != nil {
-			return nil, err
+		return r.crossed(kinds[collectionChange{at.kind, in}], at, n)
+	case feedSegment:
+		n := spoor.Number(part())
+		at := collectionRef{spoor.CollectionSegment, uint32(part())}
+		kind := spoor.FeedLeft
+		if part() == 1 {
+			kind = spoor.FeedEntered
 		}
-		if of == nil {
-			of = &spoor.Collection{Kind: at.kind, ID: at.id}
-		}
-		return r.about(&spoor.FeedEntry{Kind: kinds[collectionChange{at.kind, in}], Of: of}, n)
+		return r.crossed(kind, at, n)
 	case feedGone:
 		e := &spoor.FeedEntry{Kind: spoor.FeedSwept}
 		if part() == 1 {
@@ -434,6 +445,18 @@ func (r *feedReader) user(n spoor.Number) (*spoor.FeedEntry, error) {
 		return nil, err
 	}
 	return &spoor.FeedEntry{Kind: spoor.FeedUser, Profile: p}, nil
+}
+
+// crossed is somebody's getting into a collection, or out of it.
+func (r *feedReader) crossed(kind spoor.FeedKind, at collectionRef, n spoor.Number) (*spoor.FeedEntry, error) {
+	of, err := r.names.find(at)
+	if err != nil {
+		return nil, err
+	}
+	if of == nil {
+		of = &spoor.Collection{Kind: at.kind, ID: at.id}
+	}
+	return r.about(&spoor.FeedEntry{Kind: kind, Of: of}, n)
 }
 
 // about makes an entry name somebody; nil if the person is not to be named.

@@ -53,6 +53,8 @@ func sketch(e *spoor.FeedEntry) string {
 		return fmt.Sprintf("merge %d", len(e.Gone))
 	case spoor.FeedTagOn, spoor.FeedTagOff, spoor.FeedListOn, spoor.FeedListOff:
 		return string(e.Kind) + " " + e.Of.Name
+	case spoor.FeedEntered, spoor.FeedLeft:
+		return fmt.Sprintf("%s %s %d", e.Kind, e.Of.Name, e.Person)
 	case spoor.FeedSwept, spoor.FeedErased:
 		return fmt.Sprintf("%s %d", e.Kind, len(e.Gone))
 	case spoor.FeedRight:

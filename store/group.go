@@ -20,18 +20,19 @@ type group struct {
 	mark     mark // where the store stands after this group
 	stored   int
 
-	profiles map[profileRef]*pending
-	events   map[eventRef]struct{}       // ids stored by this group
-	merged   map[profileRef]spoor.Number // profiles merged by this group, and into whom; 0: that is forgotten
-	changed  []profileChange
-	shared   map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
-	apps     []*appState
-	days     []touchedDay
-	accounts map[partition]*finishedDay // days that are not in memory
-	chains   map[spoor.AppID]*chain     // audit logs that this group adds to
-	told     []feedMark                 // how far it brings the feeds
-	final    bool                       // write all counts, put nothing off
-	err      error                      // a read failed: the group cannot be trusted
+	profiles  map[profileRef]*pending
+	events    map[eventRef]struct{}       // ids stored by this group
+	merged    map[profileRef]spoor.Number // profiles merged by this group, and into whom; 0: that is forgotten
+	changed   []profileChange
+	shared    map[identRef]map[spoor.Number]bool // shared identifiers added (true) or removed by it
+	apps      []*appState
+	days      []touchedDay
+	accounts  map[partition]*finishedDay // days that are not in memory
+	chains    map[spoor.AppID]*chain     // audit logs that this group adds to
+	told      []feedMark                 // how far it brings the feeds
+	rewatched bool                       // segments are watched otherwise
+	final     bool                       // write all counts, put nothing off
+	err       error                      // a read failed: the group cannot be trusted
 }
 
 type eventRef struct {

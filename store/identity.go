@@ -419,6 +419,7 @@ func (g *group) absorb(p, q *pending) error {
 	g.tell(a, a.at, feedMerge, uint64(p.n), uint64(q.n))
 	g.joinMemberships(p, q, &before, theirs, ours)
 	g.joinRights(p, before.rights(), theirs.rights())
+	g.inheritSegments(a, p.n, q.n, !p.facts.rights.Uncounted(a.app.Day(a.at)))
 	if p.facts.rights.Objected != 0 {
 		g.member(a, setObjected, q.n, false)
 		g.member(a, setObjected, p.n, true)

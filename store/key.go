@@ -22,7 +22,7 @@ const (
 	prefixJournal   = 'J' // removals whose bytes are not gone yet
 	prefixCatalogue = 'K' // tags, lists, segments, and sizes of segments
 	prefixSet       = 'L' // bitmaps of an app: live, contacts, aliased, held, objected
-	prefixMember    = 'M' // bitmaps of who has a tag or is in a list
+	prefixMember    = 'M' // bitmaps of who has a tag, is in a list or in a watched segment
 	prefixDelivery  = 'Q' // how far the feed was delivered, and what was not
 	prefixNumber    = 'N' // former number → person
 	prefixNotice    = 'O' // what a webhook is to be told
@@ -57,7 +57,8 @@ const (
 	setObjected = 4 // is left out of everything
 	setCount    = 5
 
-	catalogueSize = 16 // of prefixCatalogue, beside the kinds of collections
+	catalogueSize  = 16 // of prefixCatalogue, beside the kinds of collections
+	catalogueWatch = 17
 
 	deliveryCursor = 0 // of prefixDelivery
 	deliveryDead   = 1
@@ -110,7 +111,12 @@ func sizeKey(dst []byte, app spoor.AppID, segment uint32, day spoor.Day) []byte 
 	return appendDay(sizesKey(dst, app, segment), day)
 }
 
-// membersKey is the prefix of the chunks of a tag's or list's bitmap.
+// watchKey says how far the watched segments of an app are.
+func watchKey(app spoor.AppID) []byte {
+	return append(key1(nil, prefixCatalogue, app), catalogueWatch)
+}
+
+// membersKey is the prefix of the chunks of a collection's bitmap.
 func membersKey(dst []byte, app spoor.AppID, of collectionRef) []byte {
 	dst = append(key1(dst, prefixMember, app), byte(of.kind))
 	return binary.BigEndian.AppendUint32(dst, of.id)

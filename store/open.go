@@ -88,14 +88,15 @@ func (o *Options) share(percent int64) uint64 { return uint64(o.MemoryBytes * pe
 
 // Store keeps hits and profiles in one Pebble database. Make one with Open.
 type Store struct {
-	opts  Options
-	log   *slog.Logger
-	apps  atomic.Pointer[directory]
-	queue *queue
-	space *spaceGuard
-	tails tails
-	feeds feeds
-	stats counters
+	opts    Options
+	log     *slog.Logger
+	apps    atomic.Pointer[directory]
+	queue   *queue
+	space   *spaceGuard
+	tails   tails
+	feeds   feeds
+	watches watches
+	stats   counters
 
 	aliases aliases
 	recent  recent

@@ -200,6 +200,7 @@ func (g *group) forget(p *pending, s *state) {
 		g.member(a, setObjected, p.n, false)
 	}
 	g.leaveCollections(p, s)
+	g.leaveSegments(a, p.n)
 	g.removeProfile(profileRef{id, p.n})
 	p.gone = true
 	g.drop(p)

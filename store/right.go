@@ -110,6 +110,7 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	g.member(a, setHeld, p.n, onRecord(r))
 	g.member(a, setObjected, p.n, r.Objected != 0)
 	if r.Uncounted(a.app.Day(at)) {
+		g.leaveSegments(a, p.n)
 		a.rewrites++
 		p.facts.visit.epoch = 0
 		for _, f := range s.parts(p.n) {

@@ -30,19 +30,20 @@ type selection struct {
 	all     *roaring.Bitmap // who can be found at all
 	aliased *roaring.Bitmap
 	tuning
-	one     spoor.Number // the only one who is asked about; 0: all are
-	columns *appColumns  // as of db; nil: none are used
-	use     int64        // of them
+	some    *roaring.Bitmap // the only ones who are asked about; nil: all are
+	columns *appColumns     // as of db; nil: none are used
+	use     int64           // of them
 
 	tags     map[string]uint32             // by name; nil: not read
 	segments map[uint32]*roaring.Bitmap    // evaluated
 	active   map[spoor.Day]*roaring.Bitmap // numbers
 	days     []countedDay                  // nil: not read
 	former   *formerNumbers                // nil: not read
+	parts    map[uint32][]former           // of persons that were looked at: their numbers and days
 }
 
-func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, one spoor.Number, how tuning) (s *selection, err error) {
-	s = &selection{tuning: how, db: db, app: app, today: today, one: one, segments: map[uint32]*roaring.Bitmap{}, active: map[spoor.Day]*roaring.Bitmap{}}
+func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, some *roaring.Bitmap, how tuning) (s *selection, err error) {
+	s = &selection{tuning: how, db: db, app: app, today: today, some: some, segments: map[uint32]*roaring.Bitmap{}, active: map[spoor.Day]*roaring.Bitmap{}, parts: map[uint32][]former{}}
 	if s.salt, err = readSalt(db, app.ID); err != nil {
 		return nil, err
 	}
@@ -53,8 +54,8 @@ func newSelection(db pebble.Reader, app *spoor.App, today spoor.Day, one spoor.N
 		}
 	}
 	s.live, s.all, s.aliased = sets[setLive], sets[setLive].Clone(), sets[setAliased]
-	if one != 0 {
-		s.all.And(roaring.BitmapOf(uint32(one)))
+	if some != nil {
+		s.all.And(some)
 	}
 	objected, err := readObjected(db, app.ID)
 	if err != nil {
@@ -179,16 +180,21 @@ func (s *selection) run(f *spoor.Filter) (*roaring.Bitmap, error) {
 		n.lo, n.hi = in, in
 	}
 	about := root.conditions((*node).aboutHits)
+	var err error
 	for _, n := range about {
-		if n.op == spoor.FilterActive || s.one == 0 && s.undecided(root).GetCardinality() > s.many {
-			if err := s.narrow(n); err != nil {
-				return nil, err
-			}
+		switch {
+		case s.some != nil && n.op == spoor.FilterActive:
+			err = s.narrowByPeople(n)
+		case s.some != nil: // their profiles tell where to look
+		case n.op == spoor.FilterActive, s.undecided(root).GetCardinality() > s.many:
+			err = s.narrow(n)
+		}
+		if err != nil {
+			return nil, err
 		}
 	}
 	attributes := root.conditions(func(n *node) bool { return n.op == spoor.FilterAttribute && !n.known() })
-	attributes, err := s.askColumns(root, attributes)
-	if err != nil {
+	if attributes, err = s.askColumns(root, attributes); err != nil {
 		return nil, err
 	}
 	if left := s.undecided(root); len(attributes) > 0 && !left.IsEmpty() {
@@ -344,7 +350,7 @@ func (s *Store) selected(db *pebble.DB, id spoor.AppID, f *spoor.Filter) (in *ro
 	snapshot, columns := c.columns.cut(db, id)
 	defer func() { err = errors.Join(err, snapshot.Close()) }()
 	defer c.columns.settle(c.columnMax)
-	sel, err := newSelection(snapshot, app, key.today, 0, c.tuning)
+	sel, err := newSelection(snapshot, app, key.today, nil, c.tuning)
 	if err != nil {
 		return nil, err
 	}
@@ -394,7 +400,7 @@ func (s *Store) SegmentsOf(app spoor.AppID, n spoor.Number) (list []spoor.Collec
 		if n, err = person(db, app, n); err != nil {
 			return err
 		}
-		sel, err := newSelection(db, of, s.today(app), n, s.selections.tuning)
+		sel, err := newSelection(db, of, s.today(app), roaring.BitmapOf(uint32(n)), s.selections.tuning)
 		if err != nil || sel.all.IsEmpty() {
 			return err
 		}

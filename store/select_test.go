@@ -10,6 +10,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/RoaringBitmap/roaring/v2"
+	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
 	"pgregory.net/rapid"
@@ -480,6 +482,25 @@ func compareSegment(t *rapid.T, v *reference, f map[string]any, text []byte) {
 	}
 	if !slices.Equal(got, want) || int(size) != len(want) {
 		t.Fatalf("%s: %v, size %d; want %v", text, got, size, want)
+	}
+	some, wanted := roaring.BitmapOf(rapid.SliceOf(rapid.Uint32Range(1, 8)).Draw(t, "some")...), roaring.New()
+	for _, n := range want {
+		wanted.Add(uint32(n))
+	}
+	wanted.And(some)
+	err = v.s.still(func(db pebble.Reader) error {
+		sel, err := newSelection(db, v.app, v.today, some, v.s.selections.tuning)
+		if err != nil {
+			return err
+		}
+		in, err := sel.run(segment.Filter)
+		if err == nil && !in.Equals(wanted) {
+			t.Fatalf("%s: of %v there are %v, want %v", text, some, in, wanted)
+		}
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
 	}
 	stored, err := v.s.PutCollection(v.app.ID, spoor.Collection{Kind: spoor.CollectionSegment, Name: "x", Filter: segment.Filter})
 	if err != nil {

@@ -4,6 +4,8 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"maps"
+	"math"
 	"slices"
 	"sort"
 	"strings"
@@ -84,30 +86,56 @@ func (f *formerNumbers) personOf(n uint32) uint32 {
 	return 0
 }
 
-// formers reads who became whom, of all or of the one who is asked about.
+// formers reads who became whom, of all or of those who are asked about.
 func (s *selection) formers() (*formerNumbers, error) {
 	if s.former != nil {
 		return s.former, nil
 	}
 	f := new(formerNumbers)
-	if s.one != 0 {
-		st, err := readProfile(s.db, s.app.ID, s.one)
-		if err != nil {
-			return nil, err
-		}
-		for _, was := range st.former {
-			f.add(uint32(was.number), uint32(s.one))
-		}
-		s.former = f
-		return f, nil
+	var err error
+	if s.some == nil {
+		err = scan(s.db, key1(nil, prefixNumber, s.app.ID), func(key, value []byte) error {
+			n, err := parseNumber(value)
+			f.add(be32(key[5:]), uint32(n))
+			return err
+		})
+	} else {
+		err = s.formersOf(f)
 	}
-	err := scan(s.db, key1(nil, prefixNumber, s.app.ID), func(key, value []byte) error {
-		n, err := parseNumber(value)
-		f.add(be32(key[5:]), uint32(n))
-		return err
-	})
 	s.former = f
 	return f, err
+}
+
+// formersOf reads the former numbers of those who are asked about.
+func (s *selection) formersOf(f *formerNumbers) error {
+	became := map[uint32]uint32{}
+	for it := s.all.Iterator(); it.HasNext(); {
+		n := it.Next()
+		parts, err := s.partsOf(n)
+		if err != nil {
+			return err
+		}
+		for _, was := range parts[1:] {
+			became[uint32(was.number)] = n
+		}
+	}
+	for _, n := range slices.Sorted(maps.Keys(became)) {
+		f.add(n, became[n])
+	}
+	return nil
+}
+
+// partsOf is the numbers of a person, the present one first, with the days of
+// their hits.
+func (s *selection) partsOf(n uint32) ([]former, error) {
+	parts, ok := s.parts[n]
+	if ok {
+		return parts, nil
+	}
+	st, err := readProfile(s.db, s.app.ID, spoor.Number(n))
+	parts = st.parts(spoor.Number(n))
+	s.parts[n] = parts
+	return parts, err
 }
 
 // persons turns numbers of hits into those of the persons, as far as they can be
@@ -297,33 +325,57 @@ func (s *selection) activeOn(day spoor.Day) (in *roaring.Bitmap, err error) {
 
 // planByPeople reads the days of some persons from their profiles.
 func (s *selection) planByPeople(n *node, persons *roaring.Bitmap) (*hitPlan, *roaring.Bitmap, error) {
-	days, err := s.countedDays(n.filter)
-	if err != nil {
-		return nil, nil, err
+	first := spoor.Day(math.MinInt32)
+	if n.filter.Days > 0 {
+		first = s.today - spoor.Day(n.filter.Days) + 1
 	}
-	plan := &hitPlan{days: make([]plannedDay, len(days))}
-	at := map[spoor.Day]*roaring.Bitmap{}
-	for i := range days {
-		at[days[i].day] = roaring.New()
-		plan.days[i] = plannedDay{day: days[i].day, sure: roaring.New(), maybe: at[days[i].day]}
-	}
-	numbers := roaring.New()
+	at, numbers := map[spoor.Day]*roaring.Bitmap{}, roaring.New()
 	for it := persons.Iterator(); it.HasNext(); {
-		of := spoor.Number(it.Next())
-		st, err := readProfile(s.db, s.app.ID, of)
+		parts, err := s.partsOf(it.Next())
 		if err != nil {
 			return nil, nil, err
 		}
-		for _, part := range st.parts(of) {
+		for _, part := range parts {
 			numbers.Add(uint32(part.number))
 			for _, day := range part.days {
-				if at[day] != nil {
-					at[day].Add(uint32(part.number))
+				if day < first {
+					continue
 				}
+				if at[day] == nil {
+					at[day] = roaring.New()
+				}
+				at[day].Add(uint32(part.number))
 			}
 		}
 	}
+	plan := new(hitPlan)
+	for day, maybe := range at {
+		plan.days = append(plan.days, plannedDay{day: day, sure: roaring.New(), maybe: maybe})
+	}
 	return plan, numbers, nil
+}
+
+// narrowByPeople is narrow for a condition on the activity of some persons: it
+// reads the sets of the days on which they came, for their hits may be gone.
+func (s *selection) narrowByPeople(n *node) error {
+	plan, _, err := s.planByPeople(n, s.all)
+	if err != nil {
+		return err
+	}
+	lo := roaring.New()
+	for _, d := range plan.days {
+		active, err := s.activeOn(d.day)
+		if err != nil {
+			return err
+		}
+		in, err := s.persons(roaring.And(active, d.maybe))
+		if err != nil {
+			return err
+		}
+		lo.Or(in)
+	}
+	n.plan, n.lo = plan, lo
+	return nil
 }
 
 // readHits counts the hits of some persons, and returns who has as many as the
@@ -332,7 +384,7 @@ func (s *selection) readHits(n *node, persons *roaring.Bitmap) (*roaring.Bitmap,
 	plan, numbers := n.plan, (*roaring.Bitmap)(nil)
 	var err error
 	switch {
-	case plan == nil && persons.GetCardinality() <= s.few:
+	case plan == nil && (s.some != nil || persons.GetCardinality() <= s.few):
 		plan, numbers, err = s.planByPeople(n, persons)
 	case plan == nil:
 		plan, err = s.planByDays(n)

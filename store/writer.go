@@ -82,6 +82,7 @@ type appState struct {
 	members map[collectionRef]setChange32
 
 	catalogue *catalogue // nil: not loaded
+	watch     *watch     // nil: not loaded
 }
 
 // setChange32 collects changes of a whole set, before it is cut into chunks.

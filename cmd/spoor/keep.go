@@ -79,4 +79,5 @@ func (k *keep) serve(l *life) {
 	k.background.Go(func() { k.sweeper.Run(l) })
 	k.background.Go(func() { k.notifier.Run(l) })
 	k.background.Go(func() { k.outlet.Run(l) })
+	k.background.Go(func() { k.store.Watch(l) })
 }
