@@ -41,97 +41,141 @@ func serveBrokers(dir string) error {
 	return nil
 }
 
+// kafkaRun is the processes and the traffic of one measurement.
+type kafkaRun struct {
+	*bench
+	brokers, collector *process
+	store              *server
+	bare               *peer
+
+	traffic *traffic
+	streams []*stream
+	book    *ledger
+}
+
 func (b *bench) kafkaAndReport() error {
 	m, err := describeMachine(b.work, b.self)
 	if err != nil {
 		return err
 	}
 	fmt.Print(m)
-	c := &clusterShow{binary: b.binary, work: b.work, began: time.Now()}
-	if err := c.makeApp(); err != nil {
+	r := &kafkaRun{bench: b}
+	defer r.kill()
+	if err := r.start(); err != nil {
 		return err
-	}
-	brokers, err := startProcess(nil, b.self, commandBrokers, filepath.Join(b.work, "brokers"))
-	if err != nil {
-		return err
-	}
-	defer brokers.kill()
-	store, err := startKafkaStore(b.binary, c.data(), brokers.collector)
-	if err != nil {
-		return err
-	}
-	defer store.kill()
-	collector, err := startProcess(nil, b.binary, "collect", "--kafka", brokers.collector, "--data", filepath.Join(b.work, "collector"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
-		"--connections-max", fmt.Sprint(max(4096, 2*b.connections)), "--connections-per-address-max", fmt.Sprint(max(1024, 2*b.connections)))
-	if err != nil {
-		return err
-	}
-	defer collector.kill()
-	bare, err := b.startPeer("the bare server", commandBare)
-	if err != nil {
-		return err
-	}
-	defer bare.kill()
-	if err := store.signal(syscall.SIGSTOP); err != nil {
-		return err
-	}
-
-	salt := rand.Uint64()
-	t, book := newTraffic(salt, []string{demoKey}, doorHit, doorArray), newLedger(salt, b.connections)
-	var streams []*stream
-	for i := range b.connections {
-		streams = append(streams, newStream(i, salt, 1, population/b.connections))
-	}
-	l := load{door: doorHit, mix: MixModel, batch: 1, connections: b.connections, duration: time.Duration(b.seconds) * time.Second / kafkaRounds}
-	var ratios, rates []float64
-	var acked int64
-	for range kafkaRounds {
-		l.address, l.discard = bare.address, true
-		alone, err := l.run(t, streams, book)
-		if err != nil {
-			return err
-		}
-		l.address, l.discard = collector.collector, true // its replies say accepted, and the ledger is make demo-cluster's
-		got, err := l.run(t, streams, book)
-		if err == nil && (got.errors > 0 || got.refusedRequests > 0) {
-			err = fmt.Errorf("%d requests refused, %d failed: %s", got.refusedRequests, got.errors, got.problem)
-		}
-		if err != nil {
-			return err
-		}
-		acked += got.requests
-		rates, ratios = append(rates, got.perRequest()), append(ratios, got.perRequest()/alone.perRequest())
-	}
-	row := func(what string, verdict bool, format string, args ...any) {
-		word := "met"
-		if !verdict {
-			word = "**missed**"
-		}
-		fmt.Printf("| %s | %s | %s |\n", what, fmt.Sprintf(format, args...), word)
 	}
 	fmt.Printf("\n| | measured | |\n|---|---|---|\n")
-	row("collector ÷ bare server, acks=all, aim 0.6", median(ratios) >= kafkaRatio, "%.2f (pairs %.2f), %s hits/s", median(ratios), ratios, thousands(int64(median(rates))))
+	taken, acked, err := r.collect()
+	if err != nil {
+		return err
+	}
+	consumed, err := r.consume(acked)
+	if err != nil {
+		return err
+	}
+	if err := r.delay(min(taken, consumed) / 2); err != nil {
+		return err
+	}
+	return errors.Join(r.collector.stop(), r.store.stop())
+}
 
-	began, cpu := time.Now(), store.cpu()
-	if err := store.signal(syscall.SIGCONT); err != nil {
+// start starts all, and stops the store node where it stands.
+func (r *kafkaRun) start() (err error) {
+	app := &clusterShow{binary: r.binary, work: r.work}
+	if err := app.makeApp(); err != nil {
 		return err
 	}
-	if err := store.caughtUp(acked); err != nil {
+	if r.brokers, err = startProcess(nil, r.self, commandBrokers, filepath.Join(r.work, "brokers")); err != nil {
 		return err
 	}
-	took := time.Since(began)
-	rate := float64(acked) / took.Seconds()
-	row("store node from Kafka, single hits that waited, aim 60,000/s", rate >= kafkaConsumed, "%s hits/s, %.0f µs of its CPU each (%s hits)",
-		thousands(int64(rate)), float64((store.cpu()-cpu).Microseconds())/float64(acked), thousands(acked))
+	if r.store, err = startKafkaStore(r.binary, app.data(), r.brokers.collector); err != nil {
+		return err
+	}
+	r.collector, err = startProcess(nil, r.binary, "collect", "--kafka", r.brokers.collector, "--data", filepath.Join(r.work, "collector"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
+		"--connections-max", fmt.Sprint(max(4096, 2*r.connections)), "--connections-per-address-max", fmt.Sprint(max(1024, 2*r.connections)))
+	if err != nil {
+		return err
+	}
+	if r.bare, err = r.startPeer("the bare server", commandBare); err != nil {
+		return err
+	}
+	salt := rand.Uint64()
+	r.traffic, r.book = newTraffic(salt, []string{demoKey}, doorHit, doorArray), newLedger(salt, r.connections)
+	for i := range r.connections {
+		r.streams = append(r.streams, newStream(i, salt, 1, population/r.connections))
+	}
+	return r.store.signal(syscall.SIGSTOP)
+}
 
-	if err := store.keepFeed(7); err != nil {
+func (r *kafkaRun) kill() {
+	for _, p := range []*process{r.collector, r.brokers} {
+		if p != nil {
+			p.kill()
+		}
+	}
+	if r.store != nil && r.store.process != nil {
+		r.store.kill()
+	}
+	r.bare.kill()
+}
+
+// load is single hits. What collectors answer is not booked: they say accepted,
+// and the ledger is make demo-cluster's.
+func (r *kafkaRun) load(address string) load {
+	return load{address: address, discard: true, door: doorHit, mix: MixModel, batch: 1, connections: r.connections, duration: time.Duration(r.seconds) * time.Second}
+}
+
+// collect measures the collector and the bare server in turn.
+func (r *kafkaRun) collect() (perSecond float64, acked int64, err error) {
+	var ratios, rates []float64
+	for range kafkaRounds {
+		var turn [2]float64
+		for i, address := range []string{r.bare.address, r.collector.collector} {
+			l := r.load(address)
+			l.duration /= kafkaRounds
+			got, err := l.run(r.traffic, r.streams, r.book)
+			if err == nil && (got.errors > 0 || got.refusedRequests > 0) {
+				err = fmt.Errorf("%d requests refused, %d failed: %s", got.refusedRequests, got.errors, got.problem)
+			}
+			if err != nil {
+				return 0, 0, err
+			}
+			if turn[i] = got.perRequest(); i == 1 {
+				acked += got.requests
+			}
+		}
+		rates, ratios = append(rates, turn[1]), append(ratios, turn[1]/turn[0])
+	}
+	kafkaRow("collector ÷ bare server, acks=all, aim 0.6", median(ratios) >= kafkaRatio, "%.2f (pairs %.2f), %s hits/s", median(ratios), ratios, thousands(int64(median(rates))))
+	return median(rates), acked, nil
+}
+
+// consume lets the store node read what waits for it.
+func (r *kafkaRun) consume(hits int64) (perSecond float64, err error) {
+	began, cpu := time.Now(), r.store.cpu()
+	if err := r.store.signal(syscall.SIGCONT); err != nil {
+		return 0, err
+	}
+	if err := r.store.caughtUp(hits); err != nil {
+		return 0, err
+	}
+	perSecond = float64(hits) / time.Since(began).Seconds()
+	kafkaRow("store node from Kafka, single hits that waited, aim 60,000/s", perSecond >= kafkaConsumed, "%s hits/s, %.0f µs of its CPU each (%s hits)",
+		thousands(int64(perSecond)), float64((r.store.cpu()-cpu).Microseconds())/float64(hits), thousands(hits))
+	return perSecond, nil
+}
+
+// delay measures how long hits take from a collector to who follows the feed.
+func (r *kafkaRun) delay(pace float64) error {
+	if err := r.store.keepFeed(7); err != nil {
 		return err
 	}
-	reads := follow(store)
+	reads := follow(r.store)
 	time.Sleep(settleIdle)
 	reads.restart()
-	l.pace, l.duration = min(median(rates), rate)/2, time.Duration(b.seconds)*time.Second
-	if _, err := l.run(t, streams, book); err != nil {
+	l := r.load(r.collector.collector)
+	l.pace = pace
+	if _, err := l.run(r.traffic, r.streams, r.book); err != nil {
 		return err
 	}
 	time.Sleep(settleIdle)
@@ -139,8 +183,16 @@ func (b *bench) kafkaAndReport() error {
 	if err != nil {
 		return err
 	}
-	row("from the collector to a follower of the feed at half load, aim 500 ms", p99 <= kafkaDelay && hits > 0, "p50 %v, p99 %v at %s hits/s", round(p50), round(p99), thousands(int64(l.pace)))
-	return errors.Join(collector.stop(), store.stop())
+	kafkaRow("from the collector to a follower of the feed at half load, aim 500 ms", p99 <= kafkaDelay && hits > 0, "p50 %v, p99 %v at %s hits/s", round(p50), round(p99), thousands(int64(pace)))
+	return nil
+}
+
+func kafkaRow(what string, met bool, format string, args ...any) {
+	verdict := "met"
+	if !met {
+		verdict = "**missed**"
+	}
+	fmt.Printf("| %s | %s | %s |\n", what, fmt.Sprintf(format, args...), verdict)
 }
 
 // startKafkaStore starts a store node, which its control plane may open.
