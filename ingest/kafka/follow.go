@@ -110,5 +110,5 @@ type beyond struct {
 }
 
 func (e *beyond) Error() string {
-	return fmt.Sprintf("partition %d of topic %s ends at offset %d and %d was read before: the topic was made anew, or its brokers lost records; start anew with another --topic, or set the stored offset after a look at both", e.partition, e.topic, e.next, e.at)
+	return fmt.Sprintf("partition %d of topic %s ends at offset %d and %d was read before: the topic was made anew, or its brokers lost records; look which; if it was made anew, start the store node with --new-topic, or use another --topic", e.partition, e.topic, e.next, e.at)
 }

@@ -83,7 +83,7 @@ func (t *Topic) known(partition int) error {
 }
 
 func (o *Options) missing(topic string) error {
-	return fmt.Errorf("topic %s is not there any more: somebody deleted it; start anew with another --topic, or with empty stores, as offsets of the old one mean nothing in a new one", topic)
+	return fmt.Errorf("topic %s is not there any more: somebody deleted it; once it is made anew, start the store node with --new-topic, or use another --topic", topic)
 }
 
 // Close ends the connections. Close the Sink and end each Consume before.
