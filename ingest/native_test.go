@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"math"
 	"net/netip"
 	"reflect"
 	"strings"
@@ -262,14 +263,18 @@ func TestNativeKeyAllocations(t *testing.T) {
 	rq, ctx, app := new(request), new(fasthttp.RequestCtx), testApps()[1]
 	allocations := func(body, key string) float64 {
 		raw := []byte(body)
-		return testing.AllocsPerRun(100, func() {
-			rq.reset()
-			rq.ctx, rq.app = ctx, app
-			if reason := s.open(rq, raw); reason != "" || rq.envelope.key != key {
-				t.Fatalf("%q, key %q", reason, rq.envelope.key)
-			}
-			s.decodePiece(rq, rq.pieces[0], spoor.DoorNative, decodeNative)
-		})
+		least := math.Inf(1)
+		for range 50 { // with -race, pools drop what they hold at random
+			least = min(least, testing.AllocsPerRun(1, func() {
+				rq.reset()
+				rq.ctx, rq.app = ctx, app
+				if reason := s.open(rq, raw); reason != "" || rq.envelope.key != key {
+					t.Fatalf("%q, key %q", reason, rq.envelope.key)
+				}
+				s.decodePiece(rq, rq.pieces[0], spoor.DoorNative, decodeNative)
+			}))
+		}
+		return least
 	}
 	if with, without := allocations(`{"write_key":"k1",`+nativeEvent[1:], "k1"), allocations(nativeEvent, ""); with != without {
 		t.Errorf("%v allocations with a key, %v without", with, without)

@@ -107,7 +107,7 @@ var refusals = []refusal{
 	{reasonUnknownKey, 401, "the write key is not known or has expired; check it against the keys of the app", 0, false},
 	{reasonOrigin, 403, "this web origin may not send to the app; add it to the app's origins", 0, false},
 	{reasonRate, 429, "the app sends more events than its limit; wait as Retry-After says and send again", 1, false},
-	{reasonQueue, 503, "the write queue is full; nothing was kept, send again as Retry-After says", 1, false},
+	{reasonQueue, 503, "the server cannot take more at this moment; send again, with the same id, as Retry-After says", 1, false},
 	{reasonDisk, 503, "the disk of the server is almost full; nothing was kept, free space and send again", 30, false},
 	{reasonStopping, 503, "the server is stopping; nothing was kept, send again", 2, true},
 	{reasonStore, 503, "the store could not keep this; send again as Retry-After says, and see the server's log", 5, false},

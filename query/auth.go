@@ -15,6 +15,7 @@ type actor struct {
 	app     *spoor.App // the only app that is open to it; nil for the next two
 	control bool       // the control plane: all apps, but no personal data
 	local   bool       // the operator, on the local socket: everything
+	token   string     // its hash, where a token was brought
 }
 
 var control = actor{name: spoor.ActorControl, role: spoor.RoleAdmin, control: true}
@@ -62,7 +63,7 @@ func (s *Server) authenticateSecret(secret []byte, controlToo bool) (actor, erro
 	if app == nil || !spoor.Live(token.Expires, s.opt.Now()) {
 		return actor{}, errInvalidToken
 	}
-	return actor{name: token.Name, role: token.Role, app: app}, nil
+	return actor{name: token.Name, role: token.Role, app: app, token: token.Hash}, nil
 }
 
 func (s *Server) isControl(secret []byte) bool {

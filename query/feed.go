@@ -80,8 +80,11 @@ func (c *call) feedCursor() (uint64, error) {
 		return 0, nil
 	}
 	n, err := strconv.ParseUint(text, 10, 64)
-	if err != nil || n > newest {
+	if err != nil {
 		return 0, fieldError("after", "Write the id of an entry of this app's feed, or now, or leave it out to begin at the oldest.")
+	}
+	if n > newest { // of a time that a restored backup does not know
+		return 0, &spoor.FeedGap{After: n, Oldest: newest}
 	}
 	return n, nil
 }
@@ -154,6 +157,9 @@ func (c *call) pageFeed(after uint64, limit int, wait time.Duration) error {
 		case <-c.s.done:
 			wait = 0
 		}
+		if c.accessEnded() {
+			return errInvalidToken
+		}
 	}
 }
 
@@ -172,6 +178,9 @@ func (c *call) writeFeed(out *bufio.Writer, after uint64) error {
 	var w jsonWriter
 	for {
 		_, more := c.s.opt.Store.FeedEnd(c.app.ID)
+		if app := c.s.opt.Apps.App(c.app.ID); c.accessEnded() || app == nil || app.Settings.FeedDays == 0 {
+			return nil
+		}
 		w.b = w.b[:0]
 		next, err := c.readFeed(&w, after, feedPage, true)
 		var gap *spoor.FeedGap
@@ -194,9 +203,6 @@ func (c *call) writeFeed(out *bufio.Writer, after uint64) error {
 		select {
 		case <-more:
 		case <-beat.C:
-			if app := c.s.opt.Apps.App(c.app.ID); c.accessEnded() || app == nil || app.Settings.FeedDays == 0 {
-				return nil
-			}
 			out.WriteByte('\n')
 		case <-c.s.done:
 			return nil

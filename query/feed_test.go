@@ -81,7 +81,7 @@ func TestFeedPages(t *testing.T) {
 		t.Errorf("from now %+v", p)
 	}
 	for query, want := range map[string]string{
-		"?after=21": `"after":`, "?after=x": `"after":`, "?after=-1": `"after":`, "?limit=0": `"limit":`, "?limit=1001": `"limit":`, "?wait=61": `"wait":`,
+		"?after=x": `"after":`, "?after=-1": `"after":`, "?limit=0": `"limit":`, "?limit=1001": `"limit":`, "?wait=61": `"wait":`,
 		"?stream=1": `"stream":`, "?from=1": `"from":`, "?app=other": `"app":`,
 	} {
 		if r := ts.do("GET", "/api/feed/"+query, "shop-read", ""); r.status != 400 || !strings.Contains(r.body, want) {
@@ -91,6 +91,9 @@ func TestFeedPages(t *testing.T) {
 	ts.store.gap = 15
 	if r := ts.do("GET", "/api/feed/?after=12", "shop-read", ""); r.status != 410 || !strings.Contains(r.body, `"oldest":"15"`) {
 		t.Errorf("behind a gap: %d %s", r.status, r.body)
+	}
+	if r := ts.do("GET", "/api/feed/?after=21", "shop-read", ""); r.status != 410 || !strings.Contains(r.body, `"oldest":"20"`) {
+		t.Errorf("ahead of the newest entry: %d %s", r.status, r.body)
 	}
 	if r := ts.do("GET", "/api/feed/?after=12&stream=true", "shop-read", ""); r.status != 410 {
 		t.Errorf("a stream behind a gap: %d %s", r.status, r.body)
@@ -118,7 +121,16 @@ func TestFeedWaits(t *testing.T) {
 	if r := <-answers; r.status != 200 || !strings.Contains(r.body, `"id":"21"`) || !strings.Contains(r.body, `"next":"21"`) {
 		t.Errorf("%d %s", r.status, r.body)
 	}
-	if r := ts.do("GET", "/api/feed/?after=21&wait=1", "shop-read", ""); r.status != 200 || r.body != `{"entries":[],"next":"21"}` {
+	go func() { answers <- ts.do("GET", "/api/feed/?after=21&wait=60", "shop-write", "") }()
+	for ts.Stats().Streams == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	ts.store.apps.change(func(a *spoor.App) { a.Tokens = a.Tokens[:1] })
+	ts.store.tell(spoor.FeedEntry{Number: 22, Kind: spoor.FeedSwept, Gone: []int64{9}})
+	if r := <-answers; r.status != 401 || strings.Contains(r.body, `"id":"22"`) {
+		t.Errorf("a token that is deleted while it waits is answered %d %s", r.status, r.body)
+	}
+	if r := ts.do("GET", "/api/feed/?after=22&wait=1", "shop-read", ""); r.status != 200 || r.body != `{"entries":[],"next":"22"}` {
 		t.Errorf("%d %s", r.status, r.body)
 	}
 }
@@ -128,7 +140,14 @@ func TestFeedWaits(t *testing.T) {
 // Method: lines are read while entries are told; each end is tried.
 func TestFeedStream(t *testing.T) {
 	for name, end := range map[string]func(*testServer){
-		"token":  func(ts *testServer) { ts.store.apps.change(func(a *spoor.App) { a.Tokens = nil }) },
+		"token": func(ts *testServer) { ts.store.apps.change(func(a *spoor.App) { a.Tokens = nil }) },
+		"token made anew": func(ts *testServer) {
+			ts.store.apps.change(func(a *spoor.App) {
+				for i := range a.Tokens {
+					a.Tokens[i].Hash = spoor.HashToken("another secret")
+				}
+			})
+		},
 		"switch": func(ts *testServer) { ts.store.apps.change(func(a *spoor.App) { a.Settings.FeedDays = 0 }) },
 		"server": func(ts *testServer) { go ts.Shutdown(t.Context()) },
 	} {

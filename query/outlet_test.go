@@ -203,6 +203,7 @@ func TestOutletFailures(t *testing.T) {
 			await(t, "the end of the script", func() bool { d, _ := ts.store.Delivery(1); return d.Cursor == 150 })
 			want = append(want, ts.tellMany(151, 151)...)
 			await(t, "what comes behind", func() bool { return len(r.took()) >= len(want) })
+			await(t, "the note of it", func() bool { d, _ := ts.store.Delivery(1); return d.Cursor == 151 })
 			stop()
 			if got := r.took(); !slices.Equal(got, want) {
 				t.Errorf("it got %d entries %q", len(got), got)

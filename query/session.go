@@ -185,7 +185,7 @@ func (c *call) accessEnded() bool {
 		}
 		app := c.s.opt.Apps.App(c.who.app.ID)
 		return app == nil || !slices.ContainsFunc(app.Tokens, func(t spoor.Token) bool {
-			return t.Name == c.who.name && t.Role.Allows(c.route.role) && spoor.Live(t.Expires, c.s.opt.Now())
+			return t.Hash == c.who.token && t.Role.Allows(c.route.role) && spoor.Live(t.Expires, c.s.opt.Now())
 		})
 	}
 	_, ok := c.s.visitor(c.session, false)

@@ -43,7 +43,7 @@ func (c *call) writeTail(w *bufio.Writer, hits <-chan spoor.Hit, as framing) err
 		// What is written before Flush keeps its error for it.
 		select {
 		case h, open := <-hits:
-			if !open {
+			if !open || c.accessEnded() {
 				return nil
 			}
 			c.subjects++

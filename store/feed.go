@@ -526,7 +526,10 @@ func (s *Store) DropFeed(ctx context.Context, app spoor.AppID, before time.Time)
 			}
 			return errors.Join(err, ctx.Err())
 		})
-		if err != nil && !errors.Is(err, errEndOfFeed) || records == 0 {
+		if errors.Is(err, errEndOfFeed) {
+			err = nil
+		}
+		if err != nil || records == 0 {
 			return err
 		}
 		// No reader needs an order between this and what is written meanwhile.

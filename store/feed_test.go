@@ -139,7 +139,7 @@ func TestFeed(t *testing.T) {
 	at = expect(at, "restriction.set")
 	expect(0, "restriction.set")
 	grant(spoor.RightRestrict, 0)
-	at = expect(at, "restriction.lifted")
+	at = expect(at, "restriction.lifted", "user a+banna")
 
 	write(t, s, page(app, c, "idle", 7))
 	c.add(70 * 24 * time.Hour)
@@ -287,6 +287,9 @@ func TestFeedForgets(t *testing.T) {
 		_, next := readAll(t, s, app, cursors[day])
 		cursors = append(cursors, next)
 		c.add(24 * time.Hour)
+	}
+	if gone, err := s.DropFeed(context.Background(), app.ID, c.Now().AddDate(0, 0, -30)); err != nil || gone != 0 {
+		t.Errorf("where nothing is old %d records went, %v", gone, err)
 	}
 	gone, err := s.DropFeed(context.Background(), app.ID, c.Now().Add(-3*24*time.Hour))
 	if err != nil || gone != 7 {

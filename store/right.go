@@ -138,6 +138,9 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 		return profile, nil
 	}
 	g.tell(a, at, feedRight, uint64(slices.Index(feedRights, what)), uint64(profile.ID))
+	if until == 0 { // what changed meanwhile was not told
+		g.tell(a, at, feedUser, uint64(p.n))
+	}
 	return profile, g.notify(a, spoor.Notice{What: what, Person: profile.ID, At: at, Until: until})
 }
 

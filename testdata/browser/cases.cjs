@@ -490,6 +490,7 @@ module.exports = {
       const v = await w.visitor();
       const tab = await v.open(w.page(app));
       await app.until('the page', (h) => h.length === 1);
+      if (errors) await w.until('the second file', () => tab.evaluate(() => performance.getEntriesByType('resource').some((e) => /widget-more/.test(e.name))));
       await w.sleep(200);
       await tab.evaluate(() => { setTimeout(() => { throw new Error('broken shoes of ann.kow@shop.example at https://api.shop.example/x?token=private'); }); Promise.reject(new Error('broken promise')); });
       if (errors) await app.until('the errors', (h) => h.filter((x) => x.name === 'js_error').length === 2);
