@@ -276,6 +276,9 @@ func TestCollectorsFollowTheApps(t *testing.T) {
 	k := startKafka(t)
 	store := k.storeNode(folder(t), "--topic-retention", "70h")
 	one, two := k.collector(), k.collector("--event-bytes-max", "4000000", "--body-bytes-max", "6000000")
+	if r := one.send("GET", one.reads+"/readyz", ""); r.status != http.StatusServiceUnavailable || !strings.Contains(r.body, "no app") {
+		t.Errorf("a collector that knows no app is ready: %d %s", r.status, r.body)
+	}
 	made := store.spoor("app", "create", "shop")
 	key := strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
 	until := func(c *server, key string, status int) reply {

@@ -84,7 +84,7 @@ func (c *collectCommand) serve(ctx context.Context, topic *kafka.Topic, log *slo
 	life := newLife(ctx, log)
 	brokers := &brokers{topic: topic, log: log}
 	go brokers.watch(life)
-	health := &http.Server{Handler: c.health(brokers, figures), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
+	health := &http.Server{Handler: c.health(brokers, apps, figures), ReadTimeout: 10 * time.Second, WriteTimeout: 10 * time.Second, IdleTimeout: time.Minute, MaxHeaderBytes: 16 << 10,
 		ErrorLog: slog.NewLogLogger(slog.DiscardHandler, slog.LevelError)}
 	life.start("health", func() error {
 		if err := health.Serve(private); !errors.Is(err, http.ErrServerClosed) {
@@ -170,7 +170,7 @@ func (b *brokers) look(ctx context.Context) (err error) {
 }
 
 // health answers /healthz, /readyz and /metrics.
-func (c *collectCommand) health(b *brokers, figures *metrics) http.Handler {
+func (c *collectCommand) health(b *brokers, apps *kafka.Directory, figures *metrics) http.Handler {
 	mux := http.NewServeMux()
 	answer := func(path string, reply func(w http.ResponseWriter, r *http.Request)) {
 		mux.HandleFunc("GET "+path+"/{$}", reply)
@@ -183,11 +183,14 @@ func (c *collectCommand) health(b *brokers, figures *metrics) http.Handler {
 	}
 	answer("/healthz", func(w http.ResponseWriter, _ *http.Request) { status(w, http.StatusOK, `{"status":"ok"}`) })
 	answer("/readyz", func(w http.ResponseWriter, _ *http.Request) {
-		if b.away.Load() {
+		switch {
+		case b.away.Load():
 			status(w, http.StatusServiceUnavailable, `{"status":"unavailable","reason":"no broker answers"}`)
-			return
+		case len(apps.AllApps()) == 0: // every write key would be refused
+			status(w, http.StatusServiceUnavailable, `{"status":"unavailable","reason":"no app is known yet"}`)
+		default:
+			status(w, http.StatusOK, `{"status":"ok"}`)
 		}
-		status(w, http.StatusOK, `{"status":"ok"}`)
 	})
 	answer("/metrics", func(w http.ResponseWriter, r *http.Request) {
 		if !isLoopback(c.Admin) && !c.mayRead(r.Header.Get("Authorization")) {
