@@ -52,6 +52,7 @@ var stateOf = rapid.Custom(func(t *rapid.T) *state {
 		f := former{number: spoor.Number(rapid.IntRange(1, 3).Draw(t, "number")), days: days()}
 		s.former = foldSorted(s.former, []former{f}, compareFormer, foldFormer)
 	}
+	s.writes = 0 // is not kept
 	return s
 })
 
