@@ -22,6 +22,7 @@ type App struct {
 	LinkSecret    string     `json:"link_secret,omitempty"`    // signs links in mails
 	Share         string     `json:"share,omitempty"`          // HashToken of what opens the shared overview; empty: there is none
 	Demo          bool       `json:"demo,omitempty"`           // the open app of serve --demo
+	Version       int64      `json:"version,omitempty"`        // counts the changes; of two records of an app the higher one is newer
 
 	zones      *zones      // remembers the last day asked for; nil works, slower
 	exclusions *exclusions // the settings' lists, parsed; nil works, slower

@@ -1,6 +1,9 @@
 package spoor
 
-import "fmt"
+import (
+	"errors"
+	"fmt"
+)
 
 // FeedKind is what an entry of a feed tells. The words are those of the wire.
 type FeedKind string
@@ -50,15 +53,29 @@ func (e *FeedGap) Error() string {
 	return fmt.Sprintf("the feed does not go back to %d any more, only to %d: entries between them are gone", e.After, e.Oldest)
 }
 
-// FeedTarget is the address to which the feed is delivered; empty: nowhere.
+// FeedTarget tells to where the feed is delivered: the address of a webhook, or
+// kafka: and a topic; empty: nowhere.
 func (s *Settings) FeedTarget() string {
-	if s.FeedDays == 0 {
+	switch {
+	case s.FeedDays == 0:
 		return ""
+	case s.FeedTopic != "":
+		return "kafka:" + s.FeedTopic
 	}
 	return s.FeedWebhook
 }
 
-// Delivery is how far the feed of an app was delivered to its webhook.
+// FeedRecord is an entry of a feed as a topic gets it.
+type FeedRecord struct {
+	Number uint64
+	Key    []byte // public id of the person that it is about in decimal, or the app's name
+	Value  []byte // JSON
+}
+
+// ErrFeedRecord says that a topic takes no record of this size.
+var ErrFeedRecord = errors.New("the topic takes no record of this size")
+
+// Delivery is how far the feed of an app was delivered to its webhook or topic.
 type Delivery struct {
 	Cursor  uint64 `json:"cursor"`            // entries up to this one were taken or given up
 	Dropped int64  `json:"dropped,omitempty"` // dead letters that made room for newer ones
@@ -67,14 +84,14 @@ type Delivery struct {
 // DeadLettersMax is how many dead letters of an app are kept.
 const DeadLettersMax = 1000
 
-// DeadLetter is a stretch of a feed that the webhook did not get. It holds
+// DeadLetter is a stretch of a feed that the webhook or topic did not get. It holds
 // nothing of the entries but their numbers.
 type DeadLetter struct {
 	From     uint64 `json:"from"`
 	To       uint64 `json:"to"`                 // included
 	Entries  int    `json:"entries,omitempty"`  // how many; 0 if they are lost, for numbers have gaps
 	At       int64  `json:"at"`                 // Unix ms: when it was given up
-	Status   int    `json:"status,omitempty"`   // what the webhook answered last; 0: the entries are lost
+	Status   int    `json:"status,omitempty"`   // what the webhook answered last, 413 for a record that is too large for the topic; 0: the entries are lost
 	Attempts int    `json:"attempts,omitempty"` // that were refused
 }
 

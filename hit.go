@@ -297,6 +297,13 @@ var (
 // ErrNameTaken refuses to create an app under the name of another.
 var ErrNameTaken = errors.New("another app has this name")
 
+// ErrNumberTaken refuses to create an app under a number that was given before.
+var ErrNumberTaken = errors.New("another app had this number")
+
+// ErrApplied refuses a change at a place of a log up to which the store has come
+// already.
+var ErrApplied = errors.New("the change was applied before")
+
 // Errors of an Edit.
 var (
 	ErrTaken     = errors.New("the identifier belongs to another profile")

@@ -48,7 +48,9 @@ func (a *App) Recipients() []string {
 	if a.Settings.Webhook != "" {
 		list = append(list, "webhook "+a.Settings.Webhook+" (public ids of who objected, is restricted or was erased)")
 	}
-	if target := a.Settings.FeedTarget(); target != "" {
+	if topic := a.Settings.FeedTopic; topic != "" && a.Settings.FeedDays > 0 {
+		list = append(list, "Kafka topic "+topic+" (all hits and profiles with their attributes, as they are stored)")
+	} else if target := a.Settings.FeedTarget(); target != "" {
 		how := "as they are stored"
 		if strings.HasPrefix(target, "http:") {
 			how += ", IN CLEAR TEXT"

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"net/url"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -227,6 +228,16 @@ func checkWebhook(v string) error {
 	u, err := url.Parse(v)
 	if v != "" && (err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Host == "" || u.User != nil || len(v) > 500) {
 		return errors.New("want an address such as https://crm.example/spoor, without user and password")
+	}
+	return nil
+}
+
+var topicName = regexp.MustCompile(`^[A-Za-z0-9._-]{1,249}$`)
+
+// checkTopic knows what Kafka takes; whose topic it is others know.
+func checkTopic(v string) error {
+	if v != "" && (!topicName.MatchString(v) || v == "." || v == "..") {
+		return errors.New("want at most 249 letters, digits, _, - and ., such as shop-feed")
 	}
 	return nil
 }

@@ -43,6 +43,7 @@ type Settings struct {
 	AuditDays      int      `json:"audit_days"`   // how long entries of the audit log are kept
 	FeedDays       int      `json:"feed_days"`    // how long entries of the feed are kept; 0: there is none
 	FeedWebhook    string   `json:"feed_webhook"` // where entries of the feed are sent; empty: nowhere
+	FeedTopic      string   `json:"feed_topic"`   // Kafka topic to which they are sent instead; empty: none
 
 	Mode             string   `json:"mode"`          // of widget, pixel and click: cookieless, exempt, consent
 	SDKMode          string   `json:"sdk_mode"`      // of the mobile SDK: key or the same three
@@ -193,6 +194,8 @@ var SettingsTable = []Setting{
 		func(s *Settings) *int { return &s.FeedDays }, 0, FeedDaysMax),
 	text("feed_webhook", "http or https address to which the entries of the feed are sent as they come, while feed_days is above 0 (default empty)",
 		func(s *Settings) *string { return &s.FeedWebhook }, checkWebhook),
+	text("feed_topic", "Kafka topic to which the entries of the feed are sent as they come, while feed_days is above 0; instead of feed_webhook (default empty)",
+		func(s *Settings) *string { return &s.FeedTopic }, checkTopic),
 	mode("mode", "how widget, pixel and click know a visitor again: cookieless (not beyond the day), exempt (cookie; wants hits_days of 760 or less), consent (cookie, nothing before consent) (default cookieless)",
 		func(s *Settings) *string { return &s.Mode }),
 	mode("sdk_mode", "how the mobile SDK knows a device again: key (as its protocol has it, consent is asked by your app), or cookieless, exempt, consent as above, or off: its paths take nothing (default key)",

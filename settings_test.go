@@ -38,6 +38,7 @@ func TestSettingsRoundTrip(t *testing.T) {
 		"audit_days":          "365",
 		"feed_days":           "7",
 		"feed_webhook":        "https://crm.example/feed",
+		"feed_topic":          "shop-feed_1.x",
 		"mode":                "consent",
 		"sdk_mode":            "cookieless",
 		"gpc":                 "drop",
@@ -142,6 +143,10 @@ func TestSettingsRefuse(t *testing.T) {
 	f("goals", "Signup=path:*", "event:NAME")
 	f("webhook", "crm.example", "https://crm.example/spoor")
 	f("feed_webhook", "crm.example", "https://crm.example/spoor")
+	f("feed_topic", "..", "such as shop-feed")
+	f("feed_topic", "shop feed", "such as shop-feed")
+	f("feed_topic", "shop/feed", "such as shop-feed")
+	f("feed_topic", strings.Repeat("a", 250), "at most 249")
 	f("webhook", "ftp://crm.example", "https://crm.example/spoor")
 	f("webhook", "https://user:pass@crm.example", "without user and password")
 
