@@ -32,22 +32,22 @@ func (s *Store) Write(hits []spoor.Hit) error {
 // it wrote is fsynced.
 func (s *Store) change(f func(*group) error) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, false, 1024, nil
-	return s.submit(r, false)
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, s.carried(f), false, 1024, nil
+	return s.settled(s.submit(r, false))
 }
 
 // bulk is change for work that can wait: hits go first.
 func (s *Store) bulk(f func(*group) error) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, false, 1024, nil
-	return s.submit(r, true)
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, s.carried(f), false, 1024, nil
+	return s.settled(s.submit(r, true))
 }
 
 // alone is change in a group of its own.
 func (s *Store) alone(f func(*group) error) error {
 	r := requests.Get().(*request)
-	r.hits, r.do, r.alone, r.bytes, r.err = nil, f, true, 1024, nil
-	return s.submit(r, false)
+	r.hits, r.do, r.alone, r.bytes, r.err = nil, s.carried(f), true, 1024, nil
+	return s.settled(s.submit(r, false))
 }
 
 func (s *Store) submit(r *request, bulk bool) error {

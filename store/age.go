@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"fmt"
+	"maps"
 	"math"
 	"slices"
 
@@ -36,7 +37,8 @@ func (s *Store) Drop(ctx context.Context, app *spoor.App, aged spoor.Aged) (sum 
 		sum.Add(part)
 		return err
 	}
-	for day, c := range days {
+	for _, day := range slices.Sorted(maps.Keys(days)) {
+		c := days[day]
 		if !c.sealed {
 			continue
 		}
@@ -48,8 +50,8 @@ func (s *Store) Drop(ctx context.Context, app *spoor.App, aged spoor.Aged) (sum 
 		case reached(day, aged.Hits):
 			err = add(s.dropDay(app.ID, day, keep, sum.Receipt))
 		default:
-			for kind, through := range aged.Kinds {
-				if err == nil && reached(day, through) && (c.dropped>>kind&1 == 0 || c.again>>kind&1 != 0) {
+			for _, kind := range slices.Sorted(maps.Keys(aged.Kinds)) {
+				if err == nil && reached(day, aged.Kinds[kind]) && (c.dropped>>kind&1 == 0 || c.again>>kind&1 != 0) {
 					err = add(s.dropKind(ctx, app.ID, day, kind, keep, sum.Receipt))
 				}
 			}
@@ -160,8 +162,7 @@ func (g *group) dropped(a *appState, day spoor.Day, run uint64, at int64, sum *s
 	}
 	j := journal{at: at, erased: true, days: []spoor.Day{day}, receipt: sum.Receipt}
 	j.add(day, sum.Bytes)
-	g.journal(a, &j)
-	return nil
+	return g.journal(a, &j)
 }
 
 // kindSlice is how many hits one request to the writer removes by their keys.
@@ -189,7 +190,7 @@ func (s *Store) dropKind(ctx context.Context, app spoor.AppID, day spoor.Day, ki
 	if err != nil {
 		return sum, err
 	}
-	for some := range slices.Chunk(keys, kindSlice) {
+	for some := range slices.Chunk(keys, s.opts.slice(kindSlice)) {
 		if err := ctx.Err(); err != nil {
 			return sum, err
 		}
@@ -209,7 +210,7 @@ func (s *Store) dropKind(ctx context.Context, app spoor.AppID, day spoor.Day, ki
 			return err
 		}
 		c, err := g.account(a, day)
-		if err == nil {
+		if again := c != nil && c.again>>kind&1 != 0; err == nil && !(again && kept && len(keys) == 0) {
 			g.tell(a, s.opts.Now().UnixMilli(), feedExpired, protowire.EncodeZigZag(int64(day)), uint64(kind))
 			c.dropped |= 1 << kind
 			if c.again &^= 1 << kind; kept {
@@ -282,7 +283,6 @@ func (s *Store) dropStatistics(app spoor.AppID, day spoor.Day) error {
 		}
 		g.touchApp(a)
 		j := journal{at: s.opts.Now().UnixMilli(), erased: true, days: []spoor.Day{day}}
-		g.journal(a, &j)
-		return nil
+		return g.journal(a, &j)
 	})
 }

@@ -16,6 +16,7 @@ import (
 // it again ends with no byte left and every receipt finished.
 // Method: copies of the disk, as a crash would leave it, taken while it happens.
 func TestCrashWhileDropping(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
 		if t.Failed() {

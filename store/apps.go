@@ -39,19 +39,26 @@ func newDirectory(apps []*spoor.App) *directory {
 		byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, byToken: map[string]tokened{}, byShare: map[string]*spoor.App{}, all: apps,
 	}
 	slices.SortFunc(d.all, func(a, b *spoor.App) int { return int(a.ID) - int(b.ID) })
-	for _, a := range apps {
-		d.byID[a.ID], d.byName[a.Name] = a, a
+	for _, a := range apps { // of two with the same, the lower number has it
+		d.byID[a.ID] = a
+		first(d.byName, a.Name, a)
 		for _, k := range a.Keys {
-			d.byKey[k.Key] = keyed{a, k.Expires}
+			first(d.byKey, k.Key, keyed{a, k.Expires})
 		}
 		for _, t := range a.Tokens {
-			d.byToken[t.Hash] = tokened{a, t}
+			first(d.byToken, t.Hash, tokened{a, t})
 		}
 		if a.Share != "" {
-			d.byShare[a.Share] = a
+			first(d.byShare, a.Share, a)
 		}
 	}
 	return d
+}
+
+func first[V any](m map[string]V, key string, v V) {
+	if _, taken := m[key]; !taken {
+		m[key] = v
+	}
 }
 
 // with is the directory with one app put in, or taken out where app is nil.
@@ -99,7 +106,7 @@ func (s *Store) AllApps() []*spoor.App { return s.apps.Load().all }
 // NewestApp is the highest number that an app ever had here; 0: there was none.
 func (s *Store) NewestApp() (id spoor.AppID, err error) {
 	err = s.view(func(db *pebble.DB) error {
-		_, made, err := readStoreMark(db)
+		_, made, _, err := readStoreMark(db)
 		id = spoor.AppID(made)
 		return err
 	})
@@ -142,18 +149,21 @@ func readJSON(value []byte, v any) error {
 }
 
 // CreateApp stores a new app under the next free number and returns it once it
-// is on disk. Its name must be free.
+// is on disk. Its name must be free. For what differs at a place of a log see At;
+// there it fails with spoor.ErrNumberTaken where the number was given before.
 func (s *Store) CreateApp(a *spoor.App) (*spoor.App, error) {
 	app := a.Clone()
+	app.Version = 1
 	err := s.change(func(g *group) error {
 		if err := s.checkApp(app); err != nil {
 			return err
 		}
-		g.w.appsMade++
-		app.ID = spoor.AppID(g.w.appsMade)
 		var secret salt
 		if _, err := io.ReadFull(s.opts.Rand, secret[:]); err != nil {
 			return fmt.Errorf("cannot make the salt of an app: %w", err)
+		}
+		if err := g.numberApp(app, s.carry); err != nil {
+			return err
 		}
 		g.set(appKey(app.ID, appSalt), append(appendHeader(nil), secret[:]...))
 		state := newAppState(app, secret)
@@ -178,14 +188,14 @@ func (s *Store) UpdateApp(id spoor.AppID, change func(*spoor.App) error) (*spoor
 		if err := change(app); err != nil {
 			return err
 		}
-		app.ID, app.Name = old.ID, old.Name
+		app.ID, app.Name, app.Version = old.ID, old.Name, old.Version+1
+		if err := s.checkApp(app); err != nil {
+			return err
+		}
 		if old.Settings.FeedDays == 0 && app.Settings.FeedDays != 0 {
 			if err := g.beginFeed(id); err != nil {
 				return err
 			}
-		}
-		if err := s.checkApp(app); err != nil {
-			return err
 		}
 		if old.Settings.FeedTarget() == "" && app.Settings.FeedTarget() != "" {
 			if err := g.beginDelivery(id); err != nil {
@@ -204,7 +214,7 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		if s.apps.Load().byID[id] == nil {
 			return fmt.Errorf("there is no app %d", id)
 		}
-		r, err := g.appReceipt(s.apps.Load().byID[id])
+		r, err := g.appReceipt(s.apps.Load().byID[id], s.opts.Now().UnixMilli())
 		if err != nil {
 			return err
 		}
@@ -228,18 +238,17 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 }
 
 // appReceipt says what goes with an app.
-func (g *group) appReceipt(app *spoor.App) (*storedReceipt, error) {
-	if until, held := app.Held(app.Day(g.w.s.opts.Now().UnixMilli())); held {
+func (g *group) appReceipt(app *spoor.App, now int64) (*storedReceipt, error) {
+	if until, held := app.Held(app.Day(now)); held {
 		return nil, &spoor.HeldError{Until: until}
 	}
-	keep, err := readHolds(g.w.db, app, app.Day(g.w.s.opts.Now().UnixMilli()))
+	keep, err := readHolds(g.w.db, app, app.Day(now))
 	if err != nil {
 		return nil, err
 	}
 	if keep != 0 {
 		return nil, &spoor.HeldError{Until: keep}
 	}
-	now := g.w.s.opts.Now().UnixMilli()
 	r := &storedReceipt{BackupDays: app.Settings.BackupDays}
 	r.Receipt = spoor.Receipt{ID: uint64(app.ID), App: app.Name, What: spoor.ReceiptTermination, Asked: app.EndAsked, Decided: now}
 	if r.Asked == 0 {
@@ -305,6 +314,9 @@ func (s *Store) checkApp(app *spoor.App) error {
 		return fmt.Errorf("cannot use app name %q: want 1 to 63 of a-z, 0-9 and - inside", app.Name)
 	}
 	d := s.apps.Load()
+	if s.carry != nil {
+		d = newDirectory(nil) // whoever proposed the change has compared with other apps
+	}
 	if other := d.byName[app.Name]; other != nil && other.ID != app.ID {
 		return fmt.Errorf("cannot use app name %q: %w", app.Name, spoor.ErrNameTaken)
 	}

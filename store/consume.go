@@ -20,11 +20,14 @@ import (
 type Portion struct {
 	Topic     string
 	Partition int
-	First     int64 // of the first record
-	Next      int64 // behind the last record
-	Missing   int64 // records before First that were gone from the topic before they were read
+	First     int64    // of the first record
+	Next      int64    // behind the last record
+	Command   [16]byte // of a portion that is a command: its ID, which is then known; see Commands
+	Missing   int64    // records before First that were gone from the topic before they were read
 	Hits      []spoor.Hit
 	Poisoned  []Poisoned // records of the run that cannot be read
+
+	Partitions int // of the topic, where an app may be created (see At); 0: not told
 }
 
 // Poisoned is a record that could not be read. The store keeps no byte of it: it
@@ -57,7 +60,8 @@ func (e *OffsetError) Error() string {
 }
 
 const (
-	poisonedKept = 64 // of a partition
+	poisonedKept = 64   // of a partition
+	commandsKept = 4096 // of a partition: some times what comes while one is sent again
 	poisonedWhy  = 200
 	topicMax     = 249 // Kafka's own bound of a name
 )
@@ -70,7 +74,9 @@ type sourceRef struct {
 // source is what the store knows of a partition of a topic.
 type source struct {
 	Offset
-	salt salt // keys the sums of poisoned records
+	salt salt   // keys the sums of poisoned records
+	made uint32 // highest number of an app that was created in the partition; 0: none was
+	last uint64 // commands that were applied, in all
 }
 
 const (
@@ -79,6 +85,8 @@ const (
 	sourceMissed
 	sourcePoisoned
 	sourceSalt
+	sourceMade
+	sourceCommands
 )
 
 const (
@@ -101,7 +109,9 @@ func (c *source) appendTo(dst []byte) []byte {
 	dst = putInt(dst, sourceNext, c.Next)
 	dst = putInt(dst, sourceMissed, c.Missed)
 	dst = putInt(dst, sourcePoisoned, c.Poisoned)
-	return putBytes(dst, sourceSalt, c.salt[:])
+	dst = putBytes(dst, sourceSalt, c.salt[:])
+	dst = putUint(dst, sourceMade, uint64(c.made))
+	return putUint(dst, sourceCommands, c.last)
 }
 
 func readSource(value []byte) (c *source, err error) {
@@ -118,6 +128,10 @@ func readSource(value []byte) (c *source, err error) {
 			c.Offset.Poisoned = zigzag(num)
 		case sourceSalt:
 			copy(c.salt[:], b)
+		case sourceMade:
+			c.made = uint32(num)
+		case sourceCommands:
+			c.last = num
 		}
 		return nil
 	})
@@ -207,6 +221,12 @@ func (g *group) consume(p *Portion) error {
 			}
 		}
 	}
+	g.advance(c, p)
+	return nil
+}
+
+// advance notes that a partition is stored up to the end of a portion.
+func (g *group) advance(c *source, p *Portion) {
 	if p.Missing > 0 {
 		c.Missed += p.Missing
 		g.w.s.log.Error("records were gone from the topic before they were read", "topic", p.Topic, "partition", p.Partition,
@@ -215,9 +235,54 @@ func (g *group) consume(p *Portion) error {
 	for i := range p.Poisoned {
 		g.poisoned(c, &p.Poisoned[i])
 	}
+	if p.Command != [16]byte{} {
+		key := knownCommandKey(nil, sourceRef{topicHash(c.Topic), uint32(c.Partition)}, uint16(c.last%commandsKept))
+		g.set(key, append(appendHeader(nil), p.Command[:]...))
+		c.last++
+	}
 	c.Next = p.Next
 	g.putSource(c)
-	return nil
+}
+
+// Commands lists the ids of the newest 4096 commands of a partition, oldest first.
+// A command whose acknowledgement was lost stands in the log twice; the second
+// one is known by its id, on every node alike.
+func (s *Store) Commands(topic string, partition int) (ids [][16]byte, err error) {
+	ref := sourceRef{topicHash(topic), uint32(partition)}
+	err = s.view(func(db *pebble.DB) error {
+		c := new(source)
+		err := get(db, sourceKey(nil, ref), func(value []byte) (err error) {
+			c, err = readSource(value)
+			return err
+		})
+		for n := c.last - min(c.last, commandsKept); err == nil && n < c.last; n++ {
+			err = get(db, knownCommandKey(nil, ref, uint16(n%commandsKept)), func(value []byte) error {
+				if len(value) != headerBytes+16 {
+					return errValue
+				}
+				ids = append(ids, [16]byte(value[headerBytes:]))
+				return nil
+			})
+		}
+		if err != nil {
+			return fmt.Errorf("cannot read the commands of partition %d of topic %s: %w", partition, topic, err)
+		}
+		return nil
+	})
+	return ids, err
+}
+
+// AppMade reports whether an app of this number was ever made, as far as the
+// partition is stored that its hits are in.
+func (s *Store) AppMade(topic string, partition int, id spoor.AppID) (made bool, err error) {
+	err = s.change(func(g *group) error {
+		c, err := g.source(topic, partition)
+		if err == nil {
+			made = uint32(id) <= max(c.made, g.w.appsAlone)
+		}
+		return err
+	})
+	return made, err
 }
 
 // Rewind makes a partition be read from its first record again: its topic is
@@ -331,6 +396,7 @@ func scanSources(db pebble.Reader, fn func(*Offset), bad func(format string, arg
 				bad("the offset under %x says topic %q, next record %d", key, c.Topic, c.Next)
 			}
 			now = &c.Offset
+		case len(key) == sourceKeyBytes+3 && last != nil && bytes.HasPrefix(key, last) && key[sourceKeyBytes] == 'c' && len(value) == headerBytes+16:
 		case len(key) == sourceKeyBytes+2 && last != nil && bytes.HasPrefix(key, last):
 			p, err := readPoisoned(value)
 			if err != nil {

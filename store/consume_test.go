@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -234,6 +235,7 @@ func TestCheckSeesDamagedOffsets(t *testing.T) {
 // It then consumes from its offset on, some portions twice, as a consumer that was
 // killed would, and must end with every record once. The seed is printed by a failure.
 func TestConsumeAcrossCrashes(t *testing.T) {
+	t.Parallel()
 	const lives, copies, records = 6, 8, 150
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
@@ -364,5 +366,52 @@ func TestFailedConsumeCanBeRepeated(t *testing.T) {
 	whole(t, s, app, c, 6)
 	if ok, err := s.HasEvent(other.ID, "visitor1-1"); !ok || err != nil {
 		t.Errorf("the hit of the other app is not there: %v", err)
+	}
+}
+
+// Goal: a command that stands in the log twice is known, also after a restart, for
+// as many commands as are kept.
+// Method: more commands than are kept move the offset of a partition, by themselves
+// and with a change.
+func TestCommandsAreKnown(t *testing.T) {
+	o := testOptions(t, vfs.NewMem(), newClock())
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := func(n int) (id [16]byte) {
+		binary.BigEndian.PutUint32(id[:], uint32(n+1))
+		return id
+	}
+	const all = commandsKept + 7
+	for n := range all {
+		p := &Portion{Topic: "spoor", Partition: 2, First: int64(n), Next: int64(n + 1), Command: id(n)}
+		if n%1000 == 1 { // with a change of its own
+			if err := s.At(o.Now(), o.Rand, p).Audit(spoor.Access{Actor: "a", Role: "read", Action: "x"}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := s.Consume(p); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for range 2 {
+		ids, err := s.Commands("spoor", 2)
+		if err != nil || len(ids) != commandsKept || ids[0] != id(all-commandsKept) || ids[commandsKept-1] != id(all-1) {
+			t.Fatalf("%d commands are known, %v", len(ids), err)
+		}
+		check(t, s)
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+		if s, err = Open(o); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if ids, err := s.Commands("spoor", 3); err != nil || len(ids) != 0 {
+		t.Errorf("of another partition %d are known, %v", len(ids), err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
 	}
 }

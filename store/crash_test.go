@@ -96,6 +96,7 @@ func missing(t testing.TB, s *Store, app spoor.AppID, ids []string) (n int) {
 // acknowledged before it was taken, and checked. The next life begins with one
 // of the copies. The seed is printed by a failure.
 func TestCrash(t *testing.T) {
+	t.Parallel()
 	const lives, copies = 20, 10
 	seed := uint64(time.Now().UnixNano())
 	defer func() {

@@ -10,7 +10,6 @@ import (
 	"github.com/cockroachdb/pebble/v2"
 	"github.com/cockroachdb/pebble/v2/vfs"
 	"github.com/spoorhq/spoor"
-	"google.golang.org/protobuf/encoding/protowire"
 )
 
 // randomRequests makes requests that meet each other: few keys and users, ids
@@ -89,39 +88,19 @@ func contents(t *testing.T, s *Store) map[string][]byte {
 	if err := s.change(func(g *group) error { g.final = true; return nil }); err != nil {
 		t.Fatal(err)
 	}
+	put := func(key, value []byte) { all[string(key)] = bytes.Clone(value) }
+	c := canon{hidden: nobody}
 	err := s.view(func(db *pebble.DB) error {
 		return scanSpan(db, []byte{0}, []byte{0xff}, func(key, value []byte) error {
 			switch {
 			case bytes.Equal(key, storeKey()):
-				m, apps, err := readStoreMark(db)
-				all[string(key)] = fmt.Appendf(nil, "%d hits, %d apps", m.hits, apps)
-				return err
-			case key[0] == prefixActivity || key[0] == prefixSet || key[0] == prefixMember:
-				c, err := readSet(value)
-				if err == nil && c.add != nil { // several encodings of a bitmap are equal
-					all[string(key)] = fmt.Append(nil, c.add.ToArray())
-				}
+				m, apps, _, err := readStoreMark(db)
+				put(key, fmt.Appendf(nil, "%d hits, %d apps", m.hits, apps))
 				return err
 			case key[0] == prefixUncounted:
 				return nil
-			case key[0] == prefixFeed: // how entries fall into records differs
-				return readFeed(be64(key[5:]), value, func(n uint64, tag protowire.Number, _ int64, b []byte) error {
-					all[string(feedKey(nil, 0, n))] = fmt.Append(nil, tag, b)
-					return nil
-				})
-			case key[0] == prefixWriter && len(key) > 6: // the account of a day
-				c, err := readAccount(value)
-				c.counted = 0
-				all[string(key)] = c.appendTo(nil)
-				return err
-			case key[0] == prefixWriter:
-				var c counter
-				err := fields(value, func(tag protowire.Number, num uint64, _ []byte) error { c.field(tag, num); return nil })
-				all[string(key)] = c.appendTo(nil)
-				return err
 			}
-			all[string(key)] = bytes.Clone(value)
-			return nil
+			return c.record(key, value, put)
 		})
 	})
 	if err != nil {
@@ -135,6 +114,7 @@ func contents(t *testing.T, s *Store) map[string][]byte {
 // with restarts in between.
 // Method: one store takes them one by one, the others differently.
 func TestStoresFedAlikeAreAlike(t *testing.T) {
+	t.Parallel()
 	for seed := range int64(12) {
 		make := func(entries, names int) (*Store, *spoor.App, Options) {
 			c := newClock()

@@ -22,6 +22,11 @@
 // (feed.go), evaluates the segment for whom they tell of, and has the writer note
 // who crossed (watch.go).
 //
+// Changes can be commands of a log that several stores read. At gives a view for
+// one: its time and its randomness decide, and the first change brings with it how
+// far the log is applied. Stores that apply the same commands hold the same, as
+// Mark and Digest show.
+//
 // FORMAT.md draws keys and values. Keys hold numbers and keyed hashes only,
 // never personal data: Pebble copies keys into its MANIFEST, where they would
 // outlive the record.

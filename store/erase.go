@@ -90,7 +90,9 @@ func (g *group) erase(id spoor.AppID, n spoor.Number, subject string, at int64) 
 		return sum, err
 	}
 	j.receipt = sum.Receipt
-	g.journal(a, &j)
+	if err := g.journal(a, &j); err != nil {
+		return sum, err
+	}
 	if err := g.notify(a, spoor.Notice{What: "erased", Person: s.profile(id, n, &a.people).ID, At: at}); err != nil {
 		return sum, err
 	}

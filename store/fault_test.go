@@ -215,6 +215,7 @@ func afterFault(t *testing.T, c *clock, r *faultRun, when string) {
 // newest log gets a bit flipped, its tail cut, a stretch zeroed, or rubbish
 // behind it; the copy is opened and its hits are counted.
 func TestDamagedLogIsNeverSilent(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	rng := rand.New(rand.NewPCG(seed, 0))
 	variants, losses, refusals := 0, 0, 0

@@ -118,6 +118,7 @@ func (g *group) beginFeed(app spoor.AppID) error {
 	}
 	g.touchApp(a)
 	a.entries++
+	g.told = append(g.told, feedMark{a.app.ID, a.entries})
 	return g.moved(a)
 }
 
@@ -177,16 +178,16 @@ func (f *feeds) more(app spoor.AppID) (newest uint64, more <-chan struct{}) {
 // loadFeeds finds the ends of the feeds when the store is opened.
 func (s *Store) loadFeeds(db *pebble.DB) error {
 	s.feeds.newest, s.feeds.waits = map[spoor.AppID]uint64{}, map[spoor.AppID]chan struct{}{}
+	late, err := scanUncounted(db)
+	if err != nil {
+		return err
+	}
 	for _, app := range s.AllApps() {
-		err := walkFeed(db, app.ID, lastOfFeed, func(first uint64, value []byte) error {
-			return readFeed(first, value, func(n uint64, _ protowire.Number, _ int64, _ []byte) error {
-				s.feeds.newest[app.ID] = n
-				return nil
-			})
-		})
+		c, err := readCounter(db, app.ID, late)
 		if err != nil {
-			return fmt.Errorf("cannot read the feed of app %q: %w", app.Name, err)
+			return fmt.Errorf("cannot read the counters of app %q: %w", app.Name, err)
 		}
+		s.feeds.newest[app.ID] = c.entries
 	}
 	return nil
 }
@@ -263,8 +264,13 @@ func (s *Store) Feed(app spoor.AppID, behind uint64, fn func(*spoor.FeedEntry) e
 			return err
 		})
 	})
-	if errors.Is(err, errEndOfFeed) {
+	switch {
+	case errors.Is(err, errEndOfFeed):
 		err = nil
+	case err == nil && behind == 0:
+		next = newest // what is missing was before the oldest entry there is
+	case err == nil && next < newest: // what comes next was left out, or is gone
+		err = &spoor.FeedGap{After: next, Oldest: newest}
 	}
 	return next, err
 }
@@ -292,8 +298,8 @@ func walkBehind(db pebble.Reader, app spoor.AppID, behind uint64, f func(number 
 
 var errEndOfFeed = errors.New("the end of the feed")
 
-// FeedEnd is the number of the newest entry of a feed, 0 if there never was one,
-// and a channel that is closed once there is a newer one.
+// FeedEnd is the number of the newest entry of a feed, also where that is gone or
+// was left out as a mark of a gap, 0 if there never was one, and a channel that is closed once there is a newer one.
 func (s *Store) FeedEnd(app spoor.AppID) (newest uint64, more <-chan struct{}) {
 	return s.feeds.more(app)
 }
@@ -500,29 +506,32 @@ func (r *feedReader) profile(n spoor.Number) (p *spoor.Profile, err error) {
 	return p, err
 }
 
-// DropFeed removes the entries of an app whose record is older than an instant,
-// but for the newest record, by which a reader knows that it has missed some.
-// It returns how many records went.
+// DropFeed removes the entries of an app whose record is older than an instant.
+// By the app's counter a reader knows that it has missed some. It returns how
+// many records went.
 func (s *Store) DropFeed(ctx context.Context, app spoor.AppID, before time.Time) (records int64, err error) {
+	return s.dropFeed(ctx, app, func(_ uint64, at int64) bool { return at < before.UnixMilli() })
+}
+
+// dropFeed removes records for as long as old says so of the number of their last
+// entry and their time.
+func (s *Store) dropFeed(ctx context.Context, app spoor.AppID, old func(last uint64, at int64) bool) (records int64, err error) {
 	newest, _ := s.feeds.more(app)
 	err = s.view(func(db *pebble.DB) error {
-		var end []byte
+		end := feedKey(nil, app, newest+1)
 		err := walkFeed(db, app, 1, func(first uint64, value []byte) error {
-			if end = feedKey(end[:0], app, first); first > newest {
+			if first > newest {
 				return errEndOfFeed
 			}
-			last := first
-			err := readFeed(first, value, func(n uint64, _ protowire.Number, at int64, _ []byte) error {
-				if last = n; at >= before.UnixMilli() {
-					return errEndOfFeed
-				}
-				return nil
-			})
-			if err == nil && last == newest {
+			last, time := first, int64(0)
+			err := readFeed(first, value, func(n uint64, _ protowire.Number, at int64, _ []byte) error { last, time = n, at; return nil })
+			if err == nil && !old(last, time) {
 				err = errEndOfFeed
 			}
 			if err == nil {
 				records++
+			} else {
+				end = feedKey(end[:0], app, first)
 			}
 			return errors.Join(err, ctx.Err())
 		})

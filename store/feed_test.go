@@ -279,7 +279,8 @@ func TestFeedWakes(t *testing.T) {
 // Method: groups on ten days; those of the first seven are dropped.
 func TestFeedForgets(t *testing.T) {
 	c := newClock()
-	s := open(t, testOptions(t, vfs.NewMem(), c))
+	o := testOptions(t, vfs.NewMem(), c)
+	s := open(t, o)
 	app := followed(t, s, newApp(t, s, "shop", "UTC"))
 	cursors := []uint64{0}
 	for day := range 10 {
@@ -313,15 +314,29 @@ func TestFeedForgets(t *testing.T) {
 	}
 	keepFeed(t, s, app, 0)
 	write(t, s, page(app, c, "a", 100))
-	if gone, err := s.DropFeed(context.Background(), app.ID, c.Now().AddDate(1, 0, 0)); err != nil || gone != 2 || feedRecords(t, s, app) != 1 {
-		t.Errorf("of a feed that is off %d records went, %v, and %d are left; want 2 and the newest", gone, err, feedRecords(t, s, app))
+	if gone, err := s.DropFeed(context.Background(), app.ID, c.Now().AddDate(1, 0, 0)); err != nil || gone != 3 || feedRecords(t, s, app) != 0 {
+		t.Errorf("of a feed that is off %d records went, %v, and %d are left; want 3 and none", gone, err, feedRecords(t, s, app))
 	}
 	keepFeed(t, s, app, 7)
-	write(t, s, page(app, c, "a", 101))
-	_, err = s.Feed(app.ID, cursors[10], func(*spoor.FeedEntry) error { return nil })
 	var gap *spoor.FeedGap
-	if !errors.As(err, &gap) {
-		t.Fatalf("nobody learns that the feed was off: %v", err)
+	now, _ := s.FeedEnd(app.ID)
+	for _, what := range []string{"before there is an entry", "after a restart", "when there is one"} {
+		_, err = s.Feed(app.ID, cursors[10], func(*spoor.FeedEntry) error { return nil })
+		if !errors.As(err, &gap) || gap.After != cursors[10] || gap.Oldest != now {
+			t.Fatalf("%s nobody learns that the feed was off: %v", what, err)
+		}
+		if _, err := s.Feed(app.ID, now, func(*spoor.FeedEntry) error { return nil }); err != nil {
+			t.Fatalf("%s, who began when it was on again: %v", what, err)
+		}
+		switch what {
+		case "before there is an entry":
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, o)
+		case "after a restart":
+			write(t, s, page(app, c, "a", 101))
+		}
 	}
 	if got, _ := readAll(t, s, app, gap.Oldest); !slices.Equal(got, []string{"hit a-101"}) {
 		t.Errorf("behind the gap the feed tells %q", got)

@@ -130,6 +130,7 @@ func wait(ctx context.Context, a, b <-chan struct{}, longest time.Duration) {
 // outlook is what a view of the store says about who must be looked at.
 type outlook struct {
 	watch
+	alone  bool            // nothing else happens in the app meanwhile
 	people *roaring.Bitmap // whom entries are about
 	end    uint64          // of the feed
 	today  spoor.Day
@@ -142,7 +143,12 @@ func (s *Store) outlook(db pebble.Reader, app *spoor.App, looked uint64, all boo
 	if err != nil || len(w.segments) == 0 {
 		return nil, err
 	}
+	kept, err := readRetained(db, app.ID)
+	if err != nil {
+		return nil, err
+	}
 	o := &outlook{watch: *w, people: roaring.New(), end: max(w.cursor, looked), today: s.today(app.ID)}
+	all = all || o.end < kept.floor
 	o.all = all || w.day != o.today || w.seen != w.changes || slices.ContainsFunc(w.segments, func(x watchedSegment) bool { return !x.filled })
 	if o.all {
 		err = walkFeed(db, app.ID, lastOfFeed, func(first uint64, value []byte) error {
@@ -198,6 +204,34 @@ func concerns(db pebble.Reader, app spoor.AppID, secret *salt, tag protowire.Num
 	}
 	people := secret.permutation("profile")
 	return spoor.Number(people.private(id)), nil
+}
+
+// Watched reports whether an app has watched segments, which need looks.
+func (s *Store) Watched(app spoor.AppID) (watched bool, err error) {
+	err = s.view(func(db *pebble.DB) error {
+		w, err := readWatch(db, app)
+		watched = err == nil && len(w.segments) > 0
+		return err
+	})
+	return watched, err
+}
+
+// Look tells in the feed of an app who has entered and who has left its watched
+// segments by now, once, and returns when that is on disk. It is for commands of a
+// log, in place of Watch: nothing else may change the app meanwhile. What it does
+// depends on the store and its time alone, and it may be called again where it was
+// interrupted.
+func (s *Store) Look(ctx context.Context, id spoor.AppID) error {
+	app := s.App(id)
+	if app == nil || app.Settings.FeedDays == 0 || app.Closed {
+		return nil
+	}
+	o, found, err := s.survey(app, 0)
+	if err != nil || o == nil {
+		return err
+	}
+	o.alone = true
+	return s.tellCrossings(ctx, id, o, found)
 }
 
 // look evaluates the watched segments for whom the feed tells of, or for everybody
@@ -299,14 +333,19 @@ func (s *Store) tellCrossings(ctx context.Context, app spoor.AppID, o *outlook, 
 			next.segments[i].filled = true
 		}
 	}
-	if len(found) == 0 && !o.all && o.end-o.cursor < watchBehind {
+	behind := o.end - o.cursor
+	if len(found) == 0 && !o.all && behind < watchBehind && !(o.alone && behind > 0) {
 		return nil
 	}
-	parts := sliced(found)
+	end := &next
+	if o.alone {
+		end.cursor = lastOfFeed // with what is told now
+	}
+	parts := sliced(found, s.opts.slice(watchSlice))
 	for i, part := range parts {
 		then := (*watch)(nil)
 		if i == len(parts)-1 {
-			then = &next
+			then = end
 		}
 		if err := ctx.Err(); err != nil {
 			return err
@@ -320,19 +359,19 @@ func (s *Store) tellCrossings(ctx context.Context, app spoor.AppID, o *outlook, 
 
 // sliced cuts what was found into parts of bounded size: at least one, and no
 // more if that does.
-func sliced(found []crossings) (parts [][]crossings) {
+func sliced(found []crossings, most int) (parts [][]crossings) {
 	size := uint64(0)
 	for _, c := range found {
 		size += c.enter.GetCardinality() + c.leave.GetCardinality()
 	}
-	if size <= watchSlice {
+	if size <= uint64(most) {
 		return [][]crossings{found}
 	}
 	for _, c := range found {
-		for some := range slices.Chunk(c.leave.ToArray(), watchSlice) {
+		for some := range slices.Chunk(c.leave.ToArray(), most) {
 			parts = append(parts, []crossings{{c.segment, nobody, roaring.BitmapOf(some...), c.silent}})
 		}
-		for some := range slices.Chunk(c.enter.ToArray(), watchSlice) {
+		for some := range slices.Chunk(c.enter.ToArray(), most) {
 			parts = append(parts, []crossings{{c.segment, roaring.BitmapOf(some...), nobody, c.silent}})
 		}
 	}

@@ -52,7 +52,8 @@ func TestFormatIsGolden(t *testing.T) {
 	from := sourceRef{topicHash("spoor"), 5}
 	line("key-topic", sourceKey(nil, from))
 	line("key-poisoned", poisonedKey(nil, from, 7))
-	line("topic", (&source{Offset: Offset{Topic: "spoor", Next: 900, Missed: 5, Poisoned: 1}, salt: salt{1, 2, 3}}).appendTo(nil))
+	line("key-known-command", knownCommandKey(nil, from, 7))
+	line("topic", (&source{Offset: Offset{Topic: "spoor", Next: 900, Missed: 5, Poisoned: 1}, salt: salt{1, 2, 3}, made: 6, last: 2}).appendTo(nil))
 	line("poisoned", (&Poisoned{Offset: 0, Bytes: 12, Why: "not a record", At: 1773144000000, Sum: [16]byte{9}}).appendTo(nil))
 	line("key-watch", watchKey(3))
 	line("watch", (&watch{cursor: 9, day: 20522, changes: 3, seen: 2, segments: []watchedSegment{{1, true}, {4, false}}}).appendTo(nil))

@@ -146,7 +146,8 @@ func (g *group) fill() {
 	value := appendHeader(w.scratch[:0])
 	value = putUint(value, writerGroups, w.mark.groups)
 	value = putUint(value, writerHits, w.mark.hits)
-	w.scratch = putUint(value, writerApps, uint64(w.appsMade))
+	value = putUint(value, writerApps, uint64(w.appsMade))
+	w.scratch = putUint(value, writerAlone, uint64(w.appsAlone)+1)
 	g.set(storeKey(), w.scratch)
 	if g.err == nil {
 		g.err = w.s.selections.columns.apply(g.changed, func() error { return w.db.ApplyNoSyncWait(g.batch, pebble.Sync) })

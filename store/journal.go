@@ -47,10 +47,21 @@ func (j *journal) add(day spoor.Day, bytes int64) {
 	j.sizes = append(j.sizes, daySize{day, bytes})
 }
 
-// journal writes a new journal.
-func (g *group) journal(a *appState, j *journal) {
-	a.ticks++
-	g.set(journalKey(nil, a.app.ID, a.ticks), j.appendTo(nil))
+// journal writes a new journal, under a number above those that are left. How
+// many there are is nobody else's business: no decision counts them.
+func (g *group) journal(a *appState, j *journal) error {
+	if a.journals == 0 {
+		err := scan(g.w.db, key1(nil, prefixJournal, a.app.ID), func(key, _ []byte) error {
+			a.journals = be64(key[5:])
+			return nil
+		})
+		if err != nil {
+			return fmt.Errorf("cannot number the journal of a removal: %w", err)
+		}
+	}
+	a.journals++
+	g.set(journalKey(nil, a.app.ID, a.journals), j.appendTo(nil))
+	return nil
 }
 
 const (

@@ -65,6 +65,8 @@ const (
 
 	writerApp = 0 // of prefixWriter, app > 0
 	writerDay = 1
+
+	writerRetained = 2
 )
 
 // hash is a keyed hash of something that must not stand in a key.
@@ -178,6 +180,11 @@ func writerDaysKey(dst []byte, app spoor.AppID) []byte {
 	return append(key1(dst, prefixWriter, app), writerDay)
 }
 
+// writerRetainedKey says how far the daily work of retention is in an app.
+func writerRetainedKey(app spoor.AppID) []byte {
+	return append(key1(nil, prefixWriter, app), writerRetained)
+}
+
 // storeKey holds the counters of the whole store. No app has number 0.
 func storeKey() []byte { return key1(nil, prefixWriter, 0) }
 
@@ -196,6 +203,11 @@ const sourceKeyBytes = 1 + 16 + 4
 // poisonedKey is a slot of the list of records that could not be read.
 func poisonedKey(dst []byte, of sourceRef, slot uint16) []byte {
 	return binary.BigEndian.AppendUint16(sourceKey(dst, of), slot)
+}
+
+// knownCommandKey is a slot of the list of commands that were applied lately.
+func knownCommandKey(dst []byte, of sourceRef, slot uint16) []byte {
+	return binary.BigEndian.AppendUint16(append(sourceKey(dst, of), 'c'), slot)
 }
 
 func formatKey() []byte { return []byte{prefixFormat} }

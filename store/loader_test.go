@@ -83,6 +83,7 @@ func loadedDays(app *spoor.App, first spoor.Day, days, visitors, hitsOfVisit int
 // other by Write with a clock that is moved, sealed at the end; all they hold is
 // compared, and both are checked when they close.
 func TestLoadedStoreIsAsWritten(t *testing.T) {
+	t.Parallel()
 	const days, visitors = 30, 3000
 	make := func() (*Store, *spoor.App, *clock) {
 		c := newClock()

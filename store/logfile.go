@@ -38,9 +38,10 @@ func (s *spareFS) fatal(err error) error {
 	return err
 }
 
-// Create makes a file, or opens the spare as a log.
+// Create makes a file, or opens the spare as a log. Logs of a checkpoint are files
+// like others.
 func (s *spareFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
-	if !strings.HasSuffix(name, ".log") {
+	if !strings.HasSuffix(name, ".log") || s.FS.PathDir(name) != s.dir {
 		return s.FS.Create(name, category)
 	}
 	f, err := s.newLog(name, category)
@@ -53,8 +54,8 @@ func (s *spareFS) Create(name string, category vfs.DiskWriteCategory) (vfs.File,
 // OpenDir opens a folder.
 func (s *spareFS) OpenDir(name string) (vfs.File, error) {
 	f, err := s.FS.OpenDir(name)
-	if err != nil {
-		return nil, err
+	if err != nil || name != s.dir {
+		return f, err
 	}
 	return logFile{f, s}, nil
 }

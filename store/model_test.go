@@ -228,6 +228,7 @@ func (m *model) tally(b *body, h *spoor.Hit) {
 // TestAgainstModel runs random requests against the store and the model, in
 // three time zones, with restarts in between, and compares all that they hold.
 func TestAgainstModel(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newClock()
 		zone := rapid.SampledFrom([]string{"UTC", "Europe/Warsaw", "Asia/Kolkata"}).Draw(rt, "zone")

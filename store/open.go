@@ -33,6 +33,7 @@ type Options struct {
 	CacheEntries  int    // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
 	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
 	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
+	sliceMax      int    // for tests: profiles, hits or crossings that one request to the writer takes; 0: as many as usual
 	rowNamesMax   int    // names of views that are remembered before they are forgotten together; default 65,536
 	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
 	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
@@ -83,12 +84,27 @@ func (o *Options) setDefaults() error {
 	return nil
 }
 
+// slice is how many of a lot of work one request to the writer takes, of most.
+func (o *Options) slice(most int) int {
+	if o.sliceMax > 0 {
+		return min(most, o.sliceMax)
+	}
+	return most
+}
+
 // share is some hundredths of the memory.
 func (o *Options) share(percent int64) uint64 { return uint64(o.MemoryBytes * percent / 100) }
 
 // Store keeps hits and profiles in one Pebble database. Make one with Open.
 type Store struct {
-	opts    Options
+	*core
+	opts  Options
+	fixed bool   // a view: see At
+	carry *carry // of a view, or nil
+}
+
+// core is what all views of a store share.
+type core struct {
 	log     *slog.Logger
 	apps    atomic.Pointer[directory]
 	queue   *queue
@@ -116,7 +132,9 @@ type Store struct {
 	lost  mark
 
 	selections selections
+	sealed     sealedDays
 	reclaiming sync.Mutex                    // one owner of work on stretches of keys
+	copies     chan struct{}                 // a place for one Copy
 	big        atomic.Pointer[[]spoor.AppID] // by number; see tableEnd
 }
 
@@ -140,8 +158,8 @@ func Open(o Options) (*Store, error) {
 	if err := o.setDefaults(); err != nil {
 		return nil, err
 	}
-	s := &Store{opts: o, people: newKeepsake(o.share(peopleShare), peopleSize), sums: newKeepsake(o.share(sumsShare), sumSize),
-		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax)}
+	s := &Store{opts: o, core: &core{people: newKeepsake(o.share(peopleShare), peopleSize), sums: newKeepsake(o.share(sumsShare), sumSize),
+		log: o.Log, queue: newQueue(o.QueueBytesMax), stop: make(chan struct{}), done: make(chan struct{}), walks: make(chan struct{}, walksMax), copies: make(chan struct{}, 1)}}
 	s.space = newSpaceGuard(o)
 	s.selections = selections{tuning: tuned, age: selectionAge, kept: map[selectionKey]selected{}}
 	s.selections.columnMax = int64(o.share(columnsShare))
@@ -250,12 +268,15 @@ func (s *Store) openDB(readOnly bool) error {
 	if err := s.opts.FS.MkdirAll(s.path("spare"), 0o700); err != nil && !readOnly {
 		return fmt.Errorf("cannot write in the data directory %s: %w; let this user write there, or use --data to choose another", s.opts.Dir, err)
 	}
-	s.spare = newSpareFS(s.opts.FS, s.opts.FS.PathJoin(s.path("spare"), "wal"), int64(s.opts.MemTableBytes)*11/10)
+	s.spare = newSpareFS(s.opts.FS, s.path("db"), s.opts.FS.PathJoin(s.path("spare"), "wal"), int64(s.opts.MemTableBytes)*11/10)
 	db, err := openPebble(s.path("db"), s.pebbleOptions(readOnly))
 	if err != nil {
 		return openError(s.opts.Dir, err)
 	}
 	s.db = db
+	if !s.opts.ReadOnly {
+		s.removeCopy() // of a process that was killed
+	}
 	logFailed := func(err error) { pebbleLog{s.log}.Fatalf("cannot write the log: %v", err) }
 	s.spare.fail.Store(&logFailed)
 	version := uint64(0)
@@ -295,7 +316,7 @@ func (s *Store) lookBack() error {
 	if err != nil {
 		return errors.Join(err, s.closeDB())
 	}
-	stored, _, err := readStoreMark(s.db)
+	stored, _, _, err := readStoreMark(s.db)
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot read the state of the store: %w", err), s.closeDB())
 	}
@@ -351,7 +372,7 @@ func (s *Store) start() error {
 	if err := syncDir(s.opts.FS, s.opts.Dir); err != nil { // it may be new
 		return errors.Join(fmt.Errorf("cannot sync the data directory %s: %w", s.opts.Dir, err), high.close())
 	}
-	stored, appsMade, err := readStoreMark(s.db)
+	stored, appsMade, appsAlone, err := readStoreMark(s.db)
 	if err != nil {
 		return errors.Join(fmt.Errorf("cannot read the state of the store: %w", err), high.close())
 	}
@@ -361,12 +382,16 @@ func (s *Store) start() error {
 			"recovered_with_loss_groups", s.lost.groups, "hint", "compare with a backup; check the disk")
 		stored = mark{groups: last.groups, hits: stored.hits}
 	}
+	inPartitions := appsAlone < appsMade
 	for id := range s.apps.Load().byID {
 		appsMade = max(appsMade, uint32(id))
 	}
+	if !inPartitions {
+		appsAlone = appsMade
+	}
 	loads := make(chan load, 4)
 	w := &writer{
-		s: s, db: s.db, mark: stored, appsMade: appsMade, apps: map[spoor.AppID]*appState{},
+		s: s, db: s.db, mark: stored, appsMade: appsMade, appsAlone: appsAlone, apps: map[spoor.AppID]*appState{},
 		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
 		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
 		receipts: map[receiptRef]*storedReceipt{}, rowNames: newRowNames(1),

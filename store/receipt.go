@@ -44,8 +44,23 @@ func (g *group) receipt(ref receiptRef, change func(*storedReceipt)) error {
 	return nil
 }
 
-// removed adds a removal to the receipt of its run. A run without one gets one.
+// removed adds a removal to the receipt of its run. A run without one gets one,
+// but for one that was interrupted and began at the same instant: it goes on with
+// its own.
 func (g *group) removed(a *appState, id uint64, what string, at int64, sum spoor.Removal) (uint64, error) {
+	if id == 0 && what != spoor.ReceiptErasure {
+		err := scan(g.w.db, key1(nil, prefixReceipt, a.app.ID), func(_, value []byte) error {
+			var r storedReceipt
+			err := readJSON(value, &r)
+			if r.What == what && r.Decided == at {
+				id = r.ID
+			}
+			return err
+		})
+		if err != nil {
+			return 0, fmt.Errorf("cannot read the receipts of app %d: %w", a.app.ID, err)
+		}
+	}
 	if id == 0 {
 		a.ticks++
 		id = a.ticks
@@ -129,14 +144,23 @@ func (s *Store) finishReceipts(list []receiptRef) error {
 }
 
 // DropReceipts removes the receipts of an app that were finished before an
-// instant.
+// instant; through a view those of what was to be gone by then, since when it is
+// gone differs between stores that apply the same commands.
 func (s *Store) DropReceipts(app spoor.AppID, before time.Time) error {
 	var old [][]byte
+	promised := int64(0)
+	if a := s.App(app); a != nil {
+		promised = (time.Duration(a.Settings.BytesGoneDays) * 24 * time.Hour).Milliseconds()
+	}
 	err := s.view(func(db *pebble.DB) error {
 		return scan(db, key1(nil, prefixReceipt, app), func(key, value []byte) error {
 			var r storedReceipt
 			err := readJSON(value, &r)
-			if err == nil && r.Gone != 0 && r.Gone < before.UnixMilli() {
+			gone := r.Gone
+			if s.fixed {
+				gone = r.Decided + promised
+			}
+			if err == nil && gone != 0 && gone < before.UnixMilli() {
 				old = append(old, append([]byte(nil), key...))
 			}
 			return err
@@ -147,6 +171,7 @@ func (s *Store) DropReceipts(app spoor.AppID, before time.Time) error {
 	}
 	return s.bulk(func(g *group) error {
 		for _, key := range old {
+			delete(g.w.receipts, receiptRef{app, be64(key[5:])})
 			g.remove(key)
 		}
 		return nil

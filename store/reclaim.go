@@ -47,6 +47,11 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 	defer s.reclaiming.Unlock()
 	err = s.view(func(db *pebble.DB) error {
 		before := db.Metrics().DiskSpaceUsage()
+		finished := s.sealed.take()
+		if err := s.cleanDays(ctx, db, finished); err != nil {
+			s.sealed.put(finished...)
+			return err
+		}
 		entries, err := readJournals(db, 0)
 		if err != nil {
 			return err
@@ -61,6 +66,9 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 			return err
 		}
 		if err := s.retireLogs(db); err != nil {
+			return err
+		}
+		if err := s.awaitCopy(ctx); err != nil { // it may hold what was removed
 			return err
 		}
 		if err := s.finishReceipts(done); err != nil {

@@ -56,7 +56,7 @@ func (s *Store) Anonymous(app spoor.AppID, since spoor.Day) (numbers []spoor.Num
 func (s *Store) Remove(app spoor.AppID, numbers []spoor.Number, run uint64, keeps func(*spoor.Profile) bool) (sum spoor.Removal, err error) {
 	sum.Receipt = run
 	at := s.opts.Now().UnixMilli()
-	for some := range slices.Chunk(numbers, removalSlice) {
+	for some := range slices.Chunk(numbers, s.opts.slice(removalSlice)) {
 		var part spoor.Removal
 		err := s.bulk(func(g *group) (err error) {
 			part, err = g.removeAll(app, some, sum.Receipt, at, keeps)
@@ -115,10 +115,11 @@ func (g *group) removeAll(id spoor.AppID, numbers []spoor.Number, run uint64, at
 		return sum, nil
 	}
 	sum.Bytes = j.bytes()
-	sum.Receipt, err = g.removed(a, run, spoor.ReceiptSweep, at, sum)
+	if sum.Receipt, err = g.removed(a, run, spoor.ReceiptSweep, at, sum); err != nil {
+		return sum, err
+	}
 	j.receipt = sum.Receipt
-	g.journal(a, &j)
-	return sum, err
+	return sum, g.journal(a, &j)
 }
 
 // finished reports whether none of the days changes any more.

@@ -209,12 +209,17 @@ func TestReclaimWaitsWhereLittleWent(t *testing.T) {
 // disk are taken as a crash would leave it. Each is opened, checked, compared,
 // and reclaimed to the end.
 func TestCrashWhileRemoving(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
 		if t.Failed() {
 			t.Logf("seed %d", seed)
 		}
 	}()
+	var names []string
+	for i := range 35 {
+		names = append(names, fmt.Sprintf("cookie-leaves-%02d", i))
+	}
 	for round := range uint64(12) {
 		mem := vfs.NewCrashableMem()
 		fs := newCrashFS(mem)
@@ -277,20 +282,15 @@ func TestCrashWhileRemoving(t *testing.T) {
 					t.Fatalf("round %d, copy %d: a neighbour: %+v, %v", round, k, p, err)
 				}
 			}
+			hits := map[spoor.Number]int{}
+			if err := s.ScanHits(w.app.ID, 0, 100000, func(h *spoor.Hit) error { hits[h.Profile]++; return nil }); err != nil {
+				t.Fatal(err)
+			}
 			var left []spoor.Number
 			for _, n := range go1[:35] {
-				hits := 0
-				if err := s.ScanHits(w.app.ID, 0, 100000, func(h *spoor.Hit) error {
-					if h.Profile == n {
-						hits++
-					}
-					return nil
-				}); err != nil {
-					t.Fatal(err)
-				}
 				p, err := s.Profile(w.app.ID, n)
-				if err != nil || (p != nil) != (hits > 0) {
-					t.Fatalf("round %d, copy %d: profile %d is there: %t, and has %d hits; %v", round, k, n, p != nil, hits, err)
+				if err != nil || (p != nil) != (hits[n] > 0) {
+					t.Fatalf("round %d, copy %d: profile %d is there: %t, and has %d hits; %v", round, k, n, p != nil, hits[n], err)
 				}
 				if p != nil {
 					left = append(left, n)
@@ -313,11 +313,8 @@ func TestCrashWhileRemoving(t *testing.T) {
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}
-			for i := range 35 {
-				r, err := Scan(copied, o.Dir, []string{fmt.Sprintf("cookie-leaves-%02d", i)})
-				if err != nil || len(r.Finds) > 0 {
-					t.Fatalf("round %d, copy %d: still there: %+v, %v", round, k, r.Finds, err)
-				}
+			if r, err := Scan(copied, o.Dir, names); err != nil || len(r.Finds) > 0 {
+				t.Fatalf("round %d, copy %d: still there: %+v, %v", round, k, r.Finds, err)
 			}
 		}
 	}

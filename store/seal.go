@@ -10,6 +10,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/RoaringBitmap/roaring/v2"
 	"github.com/cockroachdb/pebble/v2"
@@ -34,20 +35,10 @@ func (s *Store) SealDays(ctx context.Context) (days, folded int, err error) {
 	defer s.reclaiming.Unlock()
 	err = s.view(func(db *pebble.DB) error {
 		for _, app := range s.AllApps() {
-			list, err := unfinishedDays(db, app.ID)
+			part, rows, err := s.sealApp(ctx, db, app, func(day spoor.Day) error { return s.cleanDays(ctx, db, []partition{{app.ID, day}}) })
+			days, folded = days+part, folded+rows
 			if err != nil {
 				return err
-			}
-			for _, day := range list {
-				if err := ctx.Err(); err != nil {
-					return err
-				}
-				rows, err := s.sealDay(ctx, db, app, day)
-				if err != nil {
-					return fmt.Errorf("cannot seal %s of app %q: %w", day, app.Name, err)
-				}
-				days++
-				folded += rows
 			}
 		}
 		if days > 0 {
@@ -56,6 +47,80 @@ func (s *Store) SealDays(ctx context.Context) (days, folded int, err error) {
 		return nil
 	})
 	return days, folded, err
+}
+
+// SealApp does that for one app, and leaves the bytes to the next Reclaim.
+func (s *Store) SealApp(ctx context.Context, id spoor.AppID) (days, folded int, err error) {
+	app, now := s.App(id), s.opts.Now()
+	if app == nil {
+		return 0, 0, nil
+	}
+	if err := s.change(func(g *group) error { return g.seal(id, now) }); err != nil {
+		return 0, 0, err
+	}
+	err = s.view(func(db *pebble.DB) (err error) {
+		days, folded, err = s.sealApp(ctx, db, app, func(day spoor.Day) error {
+			s.sealed.put(partition{id, day})
+			return nil
+		})
+		if err == nil && days > 0 {
+			err = s.measureApps(db)
+		}
+		return err
+	})
+	return days, folded, err
+}
+
+// sealApp finishes the days of an app, and calls then after each.
+func (s *Store) sealApp(ctx context.Context, db *pebble.DB, app *spoor.App, then func(spoor.Day) error) (days, folded int, err error) {
+	list, err := unfinishedDays(db, app.ID)
+	if err != nil {
+		return 0, 0, err
+	}
+	for _, day := range list {
+		if err := ctx.Err(); err != nil {
+			return days, folded, err
+		}
+		rows, err := s.sealDay(db, app, day)
+		if err == nil {
+			err = then(day)
+		}
+		if err != nil {
+			return days, folded, fmt.Errorf("cannot seal %s of app %q: %w", day, app.Name, err)
+		}
+		days++
+		folded += rows
+	}
+	return days, folded, nil
+}
+
+// sealedDays are days that were finished, and whose former rows are still in the
+// files. A restart forgets them: then compactions take those as they come.
+type sealedDays struct {
+	mu   sync.Mutex
+	days []partition
+}
+
+func (l *sealedDays) put(days ...partition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.days = append(l.days, days...)
+}
+
+func (l *sealedDays) take() (days []partition) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	days, l.days = l.days, nil
+	return days
+}
+
+// cleanDays gives the bytes of the former rows of finished days back.
+func (s *Store) cleanDays(ctx context.Context, db *pebble.DB, days []partition) error {
+	var spans []keySpan
+	for _, p := range days {
+		spans = append(spans, spanOf(countDayKey(nil, p.app, p.day)), spanOf(hitDayKey(nil, p.app, p.day)))
+	}
+	return s.clean(ctx, db, spans, true)
 }
 
 // unfinishedDays lists the sealed days whose roll-ups are as they were counted.
@@ -92,7 +157,7 @@ func unfinishedDays(db *pebble.DB, app spoor.AppID) (days []spoor.Day, err error
 	return days, nil
 }
 
-func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day spoor.Day) (folded int, err error) {
+func (s *Store) sealDay(db *pebble.DB, app *spoor.App, day spoor.Day) (folded int, err error) {
 	// What waits in memory is written first; nothing is added after it. A person
 	// may be erased meanwhile: then the rows are of yesterday.
 	rewrites := 0
@@ -149,17 +214,9 @@ func (s *Store) sealDay(ctx context.Context, db *pebble.DB, app *spoor.App, day 
 		return nil
 	})
 	if errors.Is(err, errMeanwhile) {
-		return s.sealDay(ctx, db, app, day)
+		return s.sealDay(db, app, day)
 	}
-	if err != nil {
-		return 0, err
-	}
-	prefix := countDayKey(nil, app.ID, day)
-	hits := hitDayKey(nil, app.ID, day)
-	if err := db.Flush(); err != nil {
-		return 0, fmt.Errorf("cannot flush the store: %w", err)
-	}
-	return folded, s.clean(ctx, db, []keySpan{{prefix, after(prefix)}, {hits, after(hits)}}, true)
+	return folded, err
 }
 
 type keyValue struct{ key, value []byte }

@@ -344,7 +344,7 @@ func (s *Store) selected(db *pebble.DB, id spoor.AppID, f *spoor.Filter) (in *ro
 	defer c.mu.Unlock()
 	now := time.Now()
 	key := selectionKey{id, s.today(id), string(f.JSON())}
-	if was, ok := c.kept[key]; ok && now.Sub(was.at) < c.age {
+	if was, ok := c.kept[key]; ok && now.Sub(was.at) < c.age && !s.fixed {
 		return was.in, nil
 	}
 	snapshot, columns := c.columns.cut(db, id)
@@ -357,8 +357,8 @@ func (s *Store) selected(db *pebble.DB, id spoor.AppID, f *spoor.Filter) (in *ro
 	if c.seek > 0 {
 		sel.columns, sel.use = columns, c.columns.uses
 	}
-	if in, err = sel.run(f); err != nil {
-		return nil, err
+	if in, err = sel.run(f); err != nil || s.fixed {
+		return in, err
 	}
 	c.put(key, selected{in, now})
 	return in, nil

@@ -377,6 +377,7 @@ func somethingHappens(t *rapid.T, s *Store, app *spoor.App, c *clock, n int) {
 // evaluated by the store and, person by person, by the words of the reference
 // over Profile and Hits.
 func TestSegmentsAgainstPeople(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock()
 		s, app := peopleOfSegments(t, c)
@@ -412,7 +413,7 @@ func TestSegmentsAgainstPeople(t *testing.T) {
 
 // peopleOfSegments is a store with two lists and two segments.
 func peopleOfSegments(t *rapid.T, c *clock) (*Store, *spoor.App) {
-	o := Options{Dir: "data", FS: vfs.NewMem(), Now: c.Now, MemTableBytes: 1 << 20, CacheBytes: 4 << 20, FilterBytes: 64 << 10}
+	o := Options{Dir: "data", FS: vfs.NewMem(), Now: c.Now, MemTableBytes: 256 << 10, CacheBytes: 4 << 20, FilterBytes: 64 << 10}
 	o.putOffFrom = rapid.SampledFrom([]int{1, 3, 32}).Draw(t, "put off")
 	s, err := Open(o)
 	if err != nil {

@@ -97,7 +97,7 @@ func TestOpenOnFullDisk(t *testing.T) {
 // flushes; then no log on a real disk holds the marker, though it did before.
 func TestNoLogIsReused(t *testing.T) {
 	dir := t.TempDir()
-	spare := newSpareFS(vfs.Default, filepath.Join(dir, "spare"), 1<<20)
+	spare := newSpareFS(vfs.Default, filepath.Join(dir, "db"), filepath.Join(dir, "spare"), 1<<20)
 	db, err := pebble.Open(filepath.Join(dir, "db"), &pebble.Options{
 		FS: spare, MemTableSize: 256 << 10, FormatMajorVersion: pebble.FormatNewest, Logger: pebbleLog{nil}, Cleaner: remover{},
 	})

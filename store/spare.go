@@ -17,6 +17,7 @@ import (
 // the background costs neither.
 type spareFS struct {
 	vfs.FS
+	dir  string // of the database
 	path string // of the spare; not in the folder that Pebble lists
 	size int64  // of a log
 
@@ -24,13 +25,14 @@ type spareFS struct {
 
 	mu      sync.Mutex
 	ready   bool           // the spare is written and synced
+	plain   bool           // the next log is to be a new file; see growNext
 	filling sync.WaitGroup // at most one goroutine
 	busy    bool
 	closed  bool
 }
 
-func newSpareFS(inner vfs.FS, path string, size int64) *spareFS {
-	return &spareFS{FS: inner, path: path, size: size}
+func newSpareFS(inner vfs.FS, dir, path string, size int64) *spareFS {
+	return &spareFS{FS: inner, dir: dir, path: path, size: size}
 }
 
 // remover deletes files, by the methods of DeleteCleaner. From the one deeper inside
@@ -46,8 +48,8 @@ type readsLogs struct{ pebble.ArchiveCleaner }
 // newLog opens the spare, or a new file where the spare is not ready, as a log.
 func (s *spareFS) newLog(name string, category vfs.DiskWriteCategory) (vfs.File, error) {
 	s.mu.Lock()
-	ready := s.ready
-	s.ready = false
+	ready := s.ready && !s.plain
+	s.ready, s.plain = false, false
 	s.mu.Unlock()
 	defer s.fill(category)
 	if ready {
@@ -56,6 +58,14 @@ func (s *spareFS) newLog(name string, category vfs.DiskWriteCategory) (vfs.File,
 		}
 	}
 	return s.FS.Create(name, category)
+}
+
+// growNext makes the next log one that grows, so that a copy of it has no zeros
+// behind its end.
+func (s *spareFS) growNext() {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.plain = true
 }
 
 // Unwrap gives Pebble the file system below.

@@ -547,6 +547,7 @@ func visitOf(app *spoor.App, c *clock, id *int) *rapid.Generator[spoor.Hit] {
 // later, around clock changes of one hour and of half an hour; questions in
 // between, so that something is remembered when the next hits come.
 func TestStatisticsEqualScan(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(rt *rapid.T) {
 		c := newClock()
 		zone := rapid.SampledFrom([]string{"UTC", "Europe/Warsaw", "Asia/Kolkata", "Australia/Lord_Howe"}).Draw(rt, "zone")

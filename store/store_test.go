@@ -35,13 +35,14 @@ func (c *clock) add(d time.Duration) {
 
 func (c *clock) ms() int64 { return c.Now().UnixMilli() }
 
-// testOptions are small and repeatable: salts come from a fixed seed.
+// testOptions are small and repeatable: salts come from a fixed seed. Each opening
+// writes a spare log as large as a memtable, byte by byte under the race detector.
 func testOptions(t testing.TB, fs vfs.FS, c *clock) Options {
 	t.Helper()
 	return Options{
 		Dir: "data", FS: fs, Now: c.Now, Rand: rand.New(rand.NewSource(1)),
 		Log:           slog.New(slog.NewTextHandler(io.Discard, nil)),
-		MemTableBytes: 1 << 20, CacheBytes: 16 << 20, FilterBytes: 256 << 10, putOffFrom: 2,
+		MemTableBytes: 256 << 10, CacheBytes: 16 << 20, FilterBytes: 256 << 10, putOffFrom: 2,
 	}
 }
 

@@ -263,11 +263,13 @@ func (g *group) cross(app spoor.AppID, was *watch, found []crossings, next *watc
 				}
 			}
 		}
+		tell(roaring.And(c.leave, members), false) // first, as where there are many
 		tell(enter, true)
-		tell(roaring.And(c.leave, members), false)
 	}
 	if next != nil {
-		*w = *next
+		if *w = *next; w.cursor == lastOfFeed {
+			w.cursor = a.entries
+		}
 		g.set(watchKey(app), w.appendTo(nil))
 	}
 	return nil

@@ -373,6 +373,7 @@ func TestWatchedSegmentIsLarge(t *testing.T) {
 // crash would leave the disk. In each, looked at until there is no more to tell,
 // the crossings of a person alternate and end with what the segment says.
 func TestWatchSurvivesCrashes(t *testing.T) {
+	t.Parallel()
 	seed := uint64(time.Now().UnixNano())
 	defer func() {
 		if t.Failed() {
@@ -495,6 +496,7 @@ func alternates(t *testing.T, copied *vfs.MemFS, c *clock, app *spoor.App) {
 // feed is read into sets. What says that somebody enters who is in, or leaves who
 // is out, fails, and the sets must be what the segments are from scratch.
 func TestWatchedSegmentsAgainstEvaluation(t *testing.T) {
+	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
 		c := newClock()
 		s, app := peopleOfSegments(t, c)

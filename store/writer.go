@@ -28,6 +28,7 @@ type writer struct {
 	apps map[spoor.AppID]*appState
 
 	appsMade   uint32 // number of the newest app
+	appsAlone  uint32 // number of the newest app that was created outside of any partition of a topic
 	oldestWeek uint32 // there is no filter of the weeks before
 
 	idents   *generations[identRef, spoor.Number]
@@ -72,6 +73,7 @@ type appState struct {
 	counted  uint64 // group that wrote the counter
 	waiting  int    // days whose counts wait
 	rewrites int    // of hits in open days, since the start
+	journals uint64 // number of the newest journal; 0: not looked
 	defs     map[string]spoor.Type
 	days     map[spoor.Day]*dayState
 
@@ -262,10 +264,12 @@ const (
 	writerTicks
 	writerCounted
 	writerEntries protowire.Number = 16 // behind those that stand beside a counter's: see nestedApp
+	writerAlone   protowire.Number = 17
 )
 
 // readStoreMark reads the store's own counters.
-func readStoreMark(db *pebble.DB) (m mark, apps uint32, err error) {
+func readStoreMark(db *pebble.DB) (m mark, apps, alone uint32, err error) {
+	known := false
 	err = get(db, storeKey(), func(value []byte) error {
 		return fields(value, func(tag protowire.Number, num uint64, _ []byte) error {
 			switch tag {
@@ -275,11 +279,16 @@ func readStoreMark(db *pebble.DB) (m mark, apps uint32, err error) {
 				m.hits = num
 			case writerApps:
 				apps = uint32(num)
+			case writerAlone:
+				alone, known = uint32(num-1), true
 			}
 			return nil
 		})
 	})
-	return m, apps, err
+	if !known { // all that there were before there were partitions
+		alone = apps
+	}
+	return m, apps, alone, err
 }
 
 // app gives the state of an app, loaded on first use; nil if there is none.
@@ -564,16 +573,21 @@ func oldestEvents(app *spoor.App, ms int64) uint32 {
 // for apps to which nothing comes any more.
 func (w *writer) seal(g *group, now time.Time) error {
 	for _, app := range w.s.AllApps() {
-		a, err := w.app(app.ID)
-		if err != nil {
-			return err
-		}
-		if a.firstOpen(now.UnixMilli()); a.touched {
-			g.touchApp(a)
-		}
-		if err := g.forgetEvents(a, now); err != nil {
+		if err := g.seal(app.ID, now); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// seal does that for one app.
+func (g *group) seal(app spoor.AppID, now time.Time) error {
+	a, err := g.w.app(app)
+	if err != nil || a == nil {
+		return err
+	}
+	if a.firstOpen(now.UnixMilli()); a.touched {
+		g.touchApp(a)
+	}
+	return g.forgetEvents(a, now)
 }
