@@ -22,6 +22,9 @@ func (s *Sweeper) audit(app *spoor.App, action string, profiles int64, complete 
 // noApp stands for what is about no app, among apps.
 var noApp = &spoor.App{Name: "none", Settings: spoor.DefaultSettings("UTC")}
 
+// auditDays is how many days the audit log and the receipts of an app are kept.
+func auditDays(app *spoor.App) int { return max(app.Settings.AuditDays, spoor.AuditDaysMin) }
+
 // trimAudits removes what is too old to keep from the audit logs, and receipts, once
 // a day of each app. Days are counted as 24 hours.
 func (s *Sweeper) trimAudits() {
@@ -33,10 +36,10 @@ func (s *Sweeper) trimAudits() {
 		if last, ok := s.trimmed[app.ID]; ok && last >= today {
 			continue
 		}
-		kept := max(app.Settings.AuditDays, spoor.AuditDaysMin)
+		kept := auditDays(app)
 		before := now.AddDate(0, 0, -kept)
 		removed, err := s.opts.Store.TrimAudit(app.ID, before.UnixMilli())
-		if err == nil {
+		if err == nil && (!s.opts.Elsewhere || app == noApp) {
 			err = s.opts.Store.DropReceipts(app.ID, before)
 		}
 		switch {

@@ -28,6 +28,13 @@
 // erased. Hits, hits of a kind and statistics that are older than the app says go in
 // the same run (see aged), whosoever they are; rights and holds keep (see askedFor).
 //
+// # In a cluster
+//
+// Stores that apply the same commands decide by these: Retain does for one app what
+// falls due, by the time of the command and the state of the store alone, and At
+// gives a view for a request. With Options.Elsewhere Run decides nothing, and only
+// gives bytes back and shortens audit logs.
+//
 // # What will happen
 //
 // Outlook counts from sets of numbers who falls due in the next days, Plan reads

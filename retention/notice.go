@@ -23,11 +23,22 @@ type NoticeStore interface {
 // objections, restrictions, erasures. What cannot be delivered is tried again,
 // ever more rarely, for three days.
 type Notifier struct {
-	store   NoticeStore
-	now     func() time.Time
-	log     *slog.Logger
+	opt     NotifierOptions
 	hooks   *spoor.Webhooks
 	figures struct{ sent, failed, given atomic.Int64 }
+}
+
+// NotifierOptions configure a Notifier. Store is needed.
+type NotifierOptions struct {
+	Store NoticeStore
+	Now   func() time.Time // default: time.Now
+	Log   *slog.Logger     // default: slog.Default()
+	// Private lets webhooks lie in private networks: see spoor.NewWebhooks.
+	Private bool
+	// Mine says of which apps the notices are this process's to deliver; default: all.
+	Mine func(spoor.AppID) bool
+	// Done is told what is delivered or given up; default: nobody is.
+	Done func(app spoor.AppID, notice uint64)
 }
 
 const (
@@ -39,9 +50,21 @@ const (
 	noticesOnce = 100              // of one app, in one go
 )
 
-// NewNotifier makes one. Private is that of spoor.NewWebhooks.
-func NewNotifier(store NoticeStore, now func() time.Time, log *slog.Logger, private bool) *Notifier {
-	return &Notifier{store: store, now: now, log: log, hooks: spoor.NewWebhooks(private)}
+// NewNotifier makes one.
+func NewNotifier(o NotifierOptions) *Notifier {
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if o.Log == nil {
+		o.Log = slog.Default()
+	}
+	if o.Mine == nil {
+		o.Mine = func(spoor.AppID) bool { return true }
+	}
+	if o.Done == nil {
+		o.Done = func(spoor.AppID, uint64) {}
+	}
+	return &Notifier{opt: o, hooks: spoor.NewWebhooks(o.Private)}
 }
 
 // NoticeFigures are counters for metrics, since the start.
@@ -58,7 +81,7 @@ func (n *Notifier) Run(ctx context.Context) {
 	defer tick.Stop()
 	for {
 		if err := n.Deliver(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
-			n.log.Error("cannot deliver notices; it is tried again", "error", err)
+			n.opt.Log.Error("cannot deliver notices; it is tried again", "error", err)
 		}
 		select {
 		case <-ctx.Done():
@@ -71,9 +94,12 @@ func (n *Notifier) Run(ctx context.Context) {
 // Deliver tries once what is due. An app's notices go in their order: one that
 // fails holds up those behind it.
 func (n *Notifier) Deliver(ctx context.Context) error {
-	for _, app := range n.store.AllApps() {
+	for _, app := range n.opt.Store.AllApps() {
+		if !n.opt.Mine(app.ID) {
+			continue
+		}
 		var due []spoor.Notice
-		err := n.store.Notices(app.ID, func(one *spoor.Notice) error {
+		err := n.opt.Store.Notices(app.ID, func(one *spoor.Notice) error {
 			if due = append(due, *one); len(due) == noticesOnce {
 				return errEnough
 			}
@@ -100,7 +126,7 @@ var errEnough = errors.New("enough")
 
 // deliver sends one notice if it is time, and notes what came of it.
 func (n *Notifier) deliver(ctx context.Context, app *spoor.App, one *spoor.Notice) (went bool, err error) {
-	now := n.now()
+	now := n.opt.Now()
 	if now.UnixMilli() < one.Next {
 		return false, nil
 	}
@@ -110,21 +136,29 @@ func (n *Notifier) deliver(ctx context.Context, app *spoor.App, one *spoor.Notic
 	}
 	if failed == nil {
 		n.figures.sent.Add(1)
-		return true, n.store.PutNotice(app.ID, one, true)
+		return true, n.done(app, one)
 	}
 	n.figures.failed.Add(1)
 	if app.Settings.Webhook == "" || one.Attempts >= noticeTries && now.Sub(time.UnixMilli(one.At)) > noticeEnd {
 		n.figures.given.Add(1)
-		n.log.Error("a notice was given up: the webhook of the app did not take it", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
-		return true, n.store.PutNotice(app.ID, one, true)
+		n.opt.Log.Error("a notice was given up: the webhook of the app did not take it", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
+		return true, n.done(app, one)
 	}
 	wait := min(noticeRare, noticeFirst<<min(one.Attempts, 20))
 	one.Attempts++
 	one.Next = now.Add(wait).UnixMilli()
 	if one.Attempts == 1 {
-		n.log.Warn("a webhook did not take a notice; it is tried again", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
+		n.opt.Log.Warn("a webhook did not take a notice; it is tried again", "app", app.Name, "what", one.What, "notice", one.ID, "error", failed)
 	}
-	return false, n.store.PutNotice(app.ID, one, false)
+	return false, n.opt.Store.PutNotice(app.ID, one, false)
+}
+
+func (n *Notifier) done(app *spoor.App, one *spoor.Notice) error {
+	err := n.opt.Store.PutNotice(app.ID, one, true)
+	if err == nil {
+		n.opt.Done(app.ID, one.ID)
+	}
+	return err
 }
 
 // post sends a notice.

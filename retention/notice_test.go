@@ -100,9 +100,9 @@ func TestNotices(t *testing.T) {
 			t.Fatalf("%d notices were taken, want %d: %q", len(got), took, got)
 		}
 	}
-	deliver(NewNotifier(w.st, w.Now, log, false), 0) // this machine is no public address
+	deliver(NewNotifier(NotifierOptions{Store: w.st, Now: w.Now, Log: log, Private: false}), 0) // this machine is no public address
 	w.at(start.Add(noticeFirst))
-	d := NewNotifier(w.st, w.Now, log, true)
+	d := NewNotifier(NotifierOptions{Store: w.st, Now: w.Now, Log: log, Private: true})
 	h.answers(500)
 	deliver(d, 0)
 	h.answers(302) // a redirect could lead inside

@@ -8,7 +8,7 @@ import (
 
 // announce logs what the first sweep will remove.
 func (s *Sweeper) announce() {
-	if s.opts.Grace <= 0 {
+	if s.opts.Grace <= 0 || s.opts.Elsewhere {
 		return
 	}
 	then := s.opts.Now().Add(s.opts.Grace).UnixMilli()

@@ -133,7 +133,7 @@ func TestReceiptOfASweep(t *testing.T) {
 		t.Errorf("receipt %+v", got)
 	}
 	w.at(w.Now().Add(time.Hour))
-	if err := w.s.Reclaim(context.Background()); err != nil {
+	if _, err := w.s.Reclaim(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}
 	// The day is rewritten; what leads to the profiles waits for a week at most.
@@ -141,7 +141,7 @@ func TestReceiptOfASweep(t *testing.T) {
 		t.Errorf("after reclaiming: %+v, %+v", all, f)
 	}
 	w.at(w.Now().AddDate(0, 0, 6))
-	if err := w.s.Reclaim(context.Background()); err != nil {
+	if _, err := w.s.Reclaim(context.Background(), false); err != nil {
 		t.Fatal(err)
 	}
 	if f := w.s.Figures(); list().Gone != w.Now().UnixMilli() || list().Backups != w.Now().AddDate(0, 0, 30).UnixMilli() || f.OldestPending != 0 || f.PendingBytes != 0 {

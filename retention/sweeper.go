@@ -15,8 +15,12 @@ import (
 // Store is what a Sweeper needs of the store.
 type Store interface {
 	AllApps() []*spoor.App
+	App(id spoor.AppID) *spoor.App
 	DeleteApp(id spoor.AppID) error
 	SealDays(ctx context.Context) (days, folded int, err error)
+	SealApp(ctx context.Context, app spoor.AppID) (days, folded int, err error)
+	Retained(app spoor.AppID) (spoor.Day, error)
+	EndRetain(ctx context.Context, app spoor.AppID, day spoor.Day) error
 	Anonymous(app spoor.AppID, since spoor.Day) ([]spoor.Number, error)
 	Idle(app spoor.AppID, from spoor.Day, days int) (counts []int64, others []spoor.Number, err error)
 	Profile(app spoor.AppID, n spoor.Number) (*spoor.Profile, error)
@@ -40,6 +44,10 @@ type Options struct {
 	Now   func() time.Time // default: time.Now
 	Log   *slog.Logger     // default: slog.Default()
 	Grace time.Duration    // before the first sweep of Run
+
+	// Elsewhere says that Retain does what falls due in apps. Run then only gives
+	// bytes back and shortens audit logs, which every store has for itself.
+	Elsewhere bool
 }
 
 const (
@@ -52,7 +60,14 @@ const (
 // Sweeper removes the profiles that fall due. Its methods may be called
 // concurrently; one sweep runs at a time.
 type Sweeper struct {
-	opts      Options
+	*core
+	opts Options
+	only spoor.AppID // of a view: see At
+}
+
+// core is what the views of a Sweeper share.
+type core struct {
+	store     Store                     // where bytes are given back
 	mu        sync.Mutex                // one sweep at a time
 	done      sync.Map                  // by AppID the Day of the last sweep; read while one runs
 	first     atomic.Int64              // when Run sweeps first, Unix ms; 0: it does not run
@@ -61,7 +76,7 @@ type Sweeper struct {
 	fed       time.Time                 // when old entries of feeds were last removed; of Run alone
 	sized     map[spoor.AppID]spoor.Day // when sizes of segments were last noted; of runSizes alone
 	erased    chan struct{}
-	waits     map[spoor.AppID]spoor.Day // apps that should end, and whose holds last until then
+	waits     sync.Map // by AppID of apps that should end, the Day until when holds last
 	figures   figures
 }
 
@@ -95,7 +110,9 @@ func New(o Options) *Sweeper {
 	if o.Log == nil {
 		o.Log = slog.Default()
 	}
-	return &Sweeper{opts: o, waits: map[spoor.AppID]spoor.Day{}, trimmed: map[spoor.AppID]spoor.Day{}, sized: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1)}
+	return &Sweeper{opts: o, core: &core{
+		store: o.Store, trimmed: map[spoor.AppID]spoor.Day{}, sized: map[spoor.AppID]spoor.Day{}, erased: make(chan struct{}, 1),
+	}}
 }
 
 // Figures reads the counters.
@@ -118,7 +135,9 @@ func (s *Sweeper) Run(ctx context.Context) {
 		s.Hurry()
 	}
 	var sizes sync.WaitGroup
-	sizes.Go(func() { s.runSizes(ctx) })
+	if !s.opts.Elsewhere {
+		sizes.Go(func() { s.runSizes(ctx) })
+	}
 	defer sizes.Wait()
 	began := time.Now()
 	s.first.Store(s.opts.Now().Add(s.opts.Grace).UnixMilli())
@@ -131,7 +150,7 @@ func (s *Sweeper) Run(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case <-s.erased: // whoever asked to be forgotten waits for no midnight, and for no clock
-			if err := s.Reclaim(ctx); err != nil && ctx.Err() == nil {
+			if _, err := s.Reclaim(ctx, false); err != nil && ctx.Err() == nil {
 				s.opts.Log.Error("cannot give the bytes of an erased person back; it is tried again", "error", err)
 			}
 			continue
@@ -145,6 +164,17 @@ func (s *Sweeper) Run(ctx context.Context) {
 			continue
 		}
 		if time.Since(began) < s.opts.Grace { // a wrong date must have time to be seen
+			continue
+		}
+		if s.opts.Elsewhere {
+			s.trimAudits()
+			if time.Since(failed) < retryAfter {
+				continue
+			}
+			if err := s.reclaimLeft(ctx); err != nil && ctx.Err() == nil {
+				failed = time.Now()
+				s.opts.Log.Error("cannot give the bytes of removed profiles back; it is tried again", "error", err, "in", retryAfter)
+			}
 			continue
 		}
 		if err := s.seal(ctx); err != nil && ctx.Err() == nil && !errors.Is(err, spoor.ErrReadOnly) && !errors.Is(err, spoor.ErrClosed) {
@@ -180,10 +210,14 @@ func (s *Sweeper) Run(ctx context.Context) {
 // clock: a day that is sealed early only takes late hits elsewhere.
 func (s *Sweeper) seal(ctx context.Context) error {
 	days, folded, err := s.opts.Store.SealDays(ctx)
+	s.sealed(days, folded)
+	return err
+}
+
+func (s *Sweeper) sealed(days, folded int) {
 	if days > 0 {
 		s.opts.Log.Info("sealed", "days", days, "rare_texts_folded", folded)
 	}
-	return err
 }
 
 // reclaimLeft goes on where no sweep does: after a failure or a restart, or when
@@ -194,23 +228,24 @@ func (s *Sweeper) reclaimLeft(ctx context.Context) error {
 	if s.figures.oldest.Load() == 0 || time.Since(s.reclaimed) < time.Hour {
 		return nil
 	}
-	return s.reclaimLocked(ctx)
+	_, err := s.reclaimLocked(ctx, false)
+	return err
 }
 
 // Reclaim gives back the bytes of what was removed on request, and what else is
-// due.
-func (s *Sweeper) Reclaim(ctx context.Context) error {
+// due; with full all that was removed.
+func (s *Sweeper) Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.reclaimLocked(ctx)
+	return s.reclaimLocked(ctx, full)
 }
 
-func (s *Sweeper) reclaimLocked(ctx context.Context) error {
+func (s *Sweeper) reclaimLocked(ctx context.Context, full bool) (spoor.ReclaimReport, error) {
 	s.reclaimed = time.Now()
-	r, err := s.opts.Store.Reclaim(ctx, false)
+	r, err := s.store.Reclaim(ctx, full)
 	s.figures.partitions.Add(int64(r.Partitions))
 	s.notePending()
-	return err
+	return r, err
 }
 
 // Erase removes a person and returns the receipt once that is on disk; with wait,
@@ -223,8 +258,8 @@ func (s *Sweeper) Erase(ctx context.Context, app spoor.AppID, n spoor.Number, su
 	if err != nil || r.Receipt == 0 {
 		return nil, err
 	}
-	if wait {
-		err = s.Reclaim(ctx)
+	if wait && s.only == 0 {
+		_, err = s.Reclaim(ctx, false)
 	} else {
 		s.notePending()
 		s.Hurry()
@@ -245,29 +280,36 @@ func (s *Sweeper) Hurry() {
 func (s *Sweeper) endApps() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	now := s.opts.Now().UnixMilli()
 	for _, a := range s.opts.Store.AllApps() {
-		if end := a.End(); end == 0 || end > now {
-			continue
+		if _, err := s.endApp(a); err != nil {
+			return err
 		}
-		if _, held := a.Held(a.Day(now)); held {
-			continue
-		}
-		var held *spoor.HeldError
-		if err := s.opts.Store.DeleteApp(a.ID); errors.As(err, &held) {
-			if s.waits[a.ID] != held.Until {
-				s.waits[a.ID] = held.Until
-				s.opts.Log.Warn("an app should end, but somebody in it is under a legal hold: it stays closed until then", "app", a.Name, "last_day", held.Until)
-			}
-			continue
-		} else if err != nil {
-			return fmt.Errorf("cannot delete app %q: %w", a.Name, err)
-		}
-		s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
-		s.audit(a, "apps.end", 0, true)
-		s.Hurry()
 	}
 	return nil
+}
+
+// endApp deletes an app if its time has come.
+func (s *Sweeper) endApp(a *spoor.App) (ended bool, err error) {
+	now := s.opts.Now().UnixMilli()
+	if end := a.End(); end == 0 || end > now {
+		return false, nil
+	}
+	if _, held := a.Held(a.Day(now)); held {
+		return false, nil
+	}
+	var held *spoor.HeldError
+	if err := s.opts.Store.DeleteApp(a.ID); errors.As(err, &held) {
+		if was, _ := s.waits.Swap(a.ID, held.Until); was != held.Until {
+			s.opts.Log.Warn("an app should end, but somebody in it is under a legal hold: it stays closed until then", "app", a.Name, "last_day", held.Until)
+		}
+		return false, nil
+	} else if err != nil {
+		return false, fmt.Errorf("cannot delete app %q: %w", a.Name, err)
+	}
+	s.opts.Log.Info("an app ended: all its data is removed", "app", a.Name)
+	s.audit(a, "apps.end", 0, true)
+	s.Hurry()
+	return true, nil
 }
 
 // fallenDue lists the apps whose day has changed since their last sweep.
@@ -286,6 +328,10 @@ func (s *Sweeper) fallenDue() (apps []*spoor.App) {
 // swept reports whether an app's sweep of a day was made, since the start.
 func (s *Sweeper) swept(a *spoor.App, day spoor.Day) bool {
 	done, ok := s.done.Load(a.ID)
+	if !ok && s.opts.Elsewhere {
+		last, err := s.opts.Store.Retained(a.ID)
+		return err == nil && last >= day
+	}
 	return ok && done.(spoor.Day) >= day
 }
 
@@ -293,6 +339,9 @@ func (s *Sweeper) swept(a *spoor.App, day spoor.Day) bool {
 // With wait the bytes that are due are given back before it returns, with full
 // all bytes; else Run sees to that.
 func (s *Sweeper) Sweep(ctx context.Context, full, wait bool) (spoor.Sweep, error) {
+	if s.only != 0 { // by the command's time, whatever the clock here
+		return s.sweepView(ctx)
+	}
 	if s.figures.stopped.Load() {
 		return spoor.Sweep{}, errors.New("cannot sweep: the clock departed while spoor ran; set it right and start spoor again")
 	}
@@ -320,20 +369,11 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full, wait bool)
 	}()
 	for _, a := range apps {
 		part, err := s.sweepApp(ctx, a)
-		if part.Profiles > 0 {
-			s.audit(a, "sweep", part.Profiles, err == nil)
-		}
-		if part.Aged.Hits > 0 {
-			s.audit(a, "expire", part.Aged.Hits, err == nil)
-		}
 		if err != nil {
-			return r, fmt.Errorf("cannot sweep app %q: %w", a.Name, err)
+			return r, err
 		}
 		r.Apps = append(r.Apps, part)
 		s.done.Store(a.ID, part.Day)
-		if part.Profiles > 0 {
-			s.opts.Log.Info("swept", "app", a.Name, "day", part.Day, "profiles", part.Profiles, "hits", part.Hits, "kept_at_last_look", part.Kept)
-		}
 	}
 	r.Decided = time.Since(began)
 	if !wait {
@@ -350,7 +390,25 @@ func (s *Sweeper) sweep(ctx context.Context, apps []*spoor.App, full, wait bool)
 	return r, nil
 }
 
-func (s *Sweeper) sweepApp(ctx context.Context, a *spoor.App) (r spoor.AppSweep, err error) {
+// sweepApp removes what is due in an app, and enters that in its audit log.
+func (s *Sweeper) sweepApp(ctx context.Context, a *spoor.App) (spoor.AppSweep, error) {
+	r, err := s.removeDue(ctx, a)
+	if r.Profiles > 0 {
+		s.audit(a, "sweep", r.Profiles, err == nil)
+	}
+	if r.Aged.Hits > 0 {
+		s.audit(a, "expire", r.Aged.Hits, err == nil)
+	}
+	if err != nil {
+		return r, fmt.Errorf("cannot sweep app %q: %w", a.Name, err)
+	}
+	if r.Profiles > 0 {
+		s.opts.Log.Info("swept", "app", a.Name, "day", r.Day, "profiles", r.Profiles, "hits", r.Hits, "kept_at_last_look", r.Kept)
+	}
+	return r, nil
+}
+
+func (s *Sweeper) removeDue(ctx context.Context, a *spoor.App) (r spoor.AppSweep, err error) {
 	r.App, r.Day = a.Name, a.Day(s.opts.Now().UnixMilli())
 	if _, held := a.Held(r.Day); held {
 		return r, nil
@@ -392,7 +450,7 @@ func (s *Sweeper) sweepIdle(ctx context.Context, a *spoor.App, r *spoor.AppSweep
 }
 
 func (s *Sweeper) notePending() {
-	p, err := s.opts.Store.Pending()
+	p, err := s.store.Pending()
 	if err != nil {
 		s.opts.Log.Error("cannot tell what is still to be reclaimed", "error", err)
 		return

@@ -31,7 +31,7 @@ func newWorld(t testing.TB, zone string, now time.Time, change ...func(*spoor.Se
 	t.Helper()
 	w := &world{TB: t, now: now}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	st, err := store.Open(store.Options{Dir: "data", FS: vfs.NewMem(), Now: w.Now, Log: log, MemTableBytes: 4 << 20, CacheBytes: 16 << 20})
+	st, err := store.Open(store.Options{Dir: "data", FS: vfs.NewMem(), Now: w.Now, Log: log, MemTableBytes: 256 << 10, CacheBytes: 16 << 20, FilterBytes: 256 << 10})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -117,6 +117,17 @@ func (w *world) lives(n spoor.Number) bool {
 		w.Fatal(err)
 	}
 	return p != nil
+}
+
+// living are the numbers of all who live, by one walk: under the race detector a
+// read of one profile costs a stack trace for every table that it opens.
+func (w *world) living() map[spoor.Number]bool {
+	w.Helper()
+	numbers := map[spoor.Number]bool{}
+	if err := w.st.Profiles(w.app.ID, 0, func(p *spoor.Profile) error { numbers[p.Number] = true; return nil }); err != nil {
+		w.Fatal(err)
+	}
+	return numbers
 }
 
 // Goal: a profile goes at the midnight after 60 full days in its app's zone, not
@@ -247,11 +258,11 @@ type history struct {
 }
 
 // Goal: over months, exactly those go who are due, on the day they are.
-// Method: 10,000 random histories in three zones: visits, identifications,
+// Method: 3,000 random histories in three zones: visits, identifications,
 // contacts that come and go, phones that report days late. Each midnight is
-// swept, and all living profiles are compared with the model.
+// swept, and all who live are compared with the model; who went is looked up too.
 func TestHistoriesAgainstModel(t *testing.T) {
-	for zone, people := range map[string]int{"UTC": 3334, "Europe/Warsaw": 3333, "Asia/Kolkata": 3333} {
+	for zone, people := range map[string]int{"UTC": 1001, "Europe/Warsaw": 1000, "Asia/Kolkata": 999} {
 		t.Run(zone, func(t *testing.T) {
 			loc, _ := time.LoadLocation(zone)
 			first := spoor.DayOf(time.Date(2026, 3, 20, 12, 0, 0, 0, loc), loc)
@@ -263,18 +274,23 @@ func TestHistoriesAgainstModel(t *testing.T) {
 			for day := first; day < first+days; day++ {
 				w.at(day.Start(loc))
 				w.sweep()
+				living := w.living()
 				for i, h := range all {
 					if h == nil {
 						continue
 					}
-					due := !h.user && !h.email && !h.mobile && h.last+idle+1 <= day
-					if h.removed = h.removed || due; w.lives(h.number) == h.removed && wrong < 10 {
+					h.removed = !h.user && !h.email && !h.mobile && h.last+idle+1 <= day
+					if (living[h.number] == h.removed || h.removed && w.lives(h.number)) && wrong < 10 {
 						wrong++
 						t.Errorf("%s: history %d %+v: removed %t", day, i, h, !h.removed)
 					}
+					delete(living, h.number)
 					if h.removed {
 						all[i] = nil
 					}
+				}
+				if len(living) > 0 {
+					t.Fatalf("%s: %d live of whom the model knows nothing", day, len(living))
 				}
 				w.live(rng, all, day, loc)
 			}
@@ -396,10 +412,10 @@ func TestIdentifyingRacesTheSweep(t *testing.T) {
 		})
 	}
 	wait.Wait()
-	lost := 0
+	lost, living := 0, w.living()
 	for i := range people {
 		n, err := w.st.Find(w.app.ID, spoor.LookupUserID, fmt.Sprint("user ", i))
-		if err != nil || len(n) != 1 || !w.lives(n[0]) {
+		if err != nil || len(n) != 1 || !living[n[0]] {
 			lost++
 		}
 	}
