@@ -1,6 +1,7 @@
 package kafka
 
 import (
+	"bytes"
 	"cmp"
 	"context"
 	"encoding/json"
@@ -19,16 +20,25 @@ import (
 // misread it.
 const appVersion = 1
 
-// appRecord is what stands in the topic of apps, under the app's number.
+// appRecord is what stands in the topic of apps, under the app's number: an app,
+// or that it is gone.
 type appRecord struct {
 	Version int        `json:"version"`
-	App     *spoor.App `json:"app"`
+	App     *spoor.App `json:"app,omitempty"`
+	Gone    *goneApp   `json:"gone,omitempty"`
+}
+
+type goneApp struct {
+	ID      spoor.AppID `json:"id"`
+	Version int64       `json:"version"` // as of an app; of the same version this record is the newer
 }
 
 // PublishApp puts an app, as it is now, into the topic of apps and returns once
-// all in-sync replicas have acknowledged it. It tries again until ctx ends.
+// all in-sync replicas have acknowledged it. It tries again until ctx ends. A
+// Directory takes it unless it has seen a higher Version of the app; see
+// Directory.Mend for what that asks of a publisher.
 func (t *Topic) PublishApp(ctx context.Context, app *spoor.App) error {
-	value, err := json.Marshal(appRecord{appVersion, app})
+	value, err := json.Marshal(appRecord{Version: appVersion, App: app})
 	if err != nil {
 		return fmt.Errorf("cannot publish app %q: %w", app.Name, err)
 	}
@@ -38,51 +48,48 @@ func (t *Topic) PublishApp(ctx context.Context, app *spoor.App) error {
 	return t.putApp(ctx, app.ID, value)
 }
 
-// ForgetApp takes an app out of the topic of apps and returns once all in-sync
-// replicas have acknowledged it. It tries again until ctx ends.
-func (t *Topic) ForgetApp(ctx context.Context, id spoor.AppID) error { return t.putApp(ctx, id, nil) }
+// ForgetApp says in the topic of apps that an app is gone and returns once all
+// in-sync replicas have acknowledged it. It tries again until ctx ends. An app of
+// that version or a lower one that comes later does not bring it back.
+func (t *Topic) ForgetApp(ctx context.Context, id spoor.AppID, version int64) error {
+	value, err := json.Marshal(appRecord{Version: appVersion, Gone: &goneApp{id, version}})
+	if err != nil {
+		return err
+	}
+	return t.putApp(ctx, id, value)
+}
 
 func (t *Topic) putApp(ctx context.Context, id spoor.AppID, value []byte) error {
-	key := strconv.AppendUint(nil, uint64(id), 10)
-	topic := t.opts.apps()
-	start := time.Now()
-	for pause := retryPause; ; pause = min(2*pause, retryMost) {
-		attempt, cancel := context.WithTimeout(ctx, t.opts.wait)
-		err := t.brokers.produce(attempt, topic, 0, []record{{key, value}})
-		cancel()
-		if err == nil {
-			return nil
-		}
-		t.brokers.refresh()
-		switch {
-		case errors.Is(err, errGone) && time.Since(start) > t.opts.wait:
-			return t.opts.missing(topic)
-		case errors.Is(err, errTooLarge):
-			return fmt.Errorf("cannot publish app %d: topic %s takes no record of %d bytes; raise its max.message.bytes", id, topic, len(value))
-		case lasting(err):
-			return t.opts.explain(err)
-		}
-		select {
-		case <-ctx.Done():
-			return fmt.Errorf("cannot publish app %d: %w", id, t.opts.explain(err))
-		case <-time.After(pause):
-		}
+	r := record{strconv.AppendUint(nil, uint64(id), 10), value}
+	if _, err := t.put(ctx, t.opts.apps(), 0, r); err != nil {
+		return fmt.Errorf("cannot publish app %d: %w", id, t.why(t.opts.apps(), r, err))
 	}
+	return nil
 }
 
 // Directory is the directory of apps as the topic of apps tells it, answered
-// from memory. It satisfies what ingest and enrich ask for.
+// from memory: of each app the highest version that was ever read. It satisfies
+// what ingest and enrich ask for.
 type Directory struct {
 	t     *Topic
 	state atomic.Pointer[apps]
 }
 
+// standing is what is known of an app.
+type standing struct {
+	app     *spoor.App // nil: it is gone
+	version int64
+	value   []byte // the record that says so; nil: an empty one did, of an older spoor
+	covered bool   // another record, which counts less, is the last one of the app in the topic
+}
+
 // apps is an immutable snapshot of all apps.
 type apps struct {
-	byID   map[spoor.AppID]*spoor.App
+	byID   map[spoor.AppID]standing // those that are gone too
 	byName map[string]*spoor.App
 	byKey  map[string]keyed
 	all    []*spoor.App
+	newest spoor.AppID
 }
 
 type keyed struct {
@@ -90,10 +97,17 @@ type keyed struct {
 	expires int64
 }
 
-func newApps(byID map[spoor.AppID]*spoor.App) *apps {
-	a := &apps{byID: byID, byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, all: slices.Collect(maps.Values(byID))}
+// newApps gives a name or a key that two apps have to the lower number.
+func newApps(byID map[spoor.AppID]standing) *apps {
+	a := &apps{byID: byID, byName: map[string]*spoor.App{}, byKey: map[string]keyed{}}
+	for id, s := range byID {
+		a.newest = max(a.newest, id)
+		if s.app != nil {
+			a.all = append(a.all, s.app)
+		}
+	}
 	slices.SortFunc(a.all, func(a, b *spoor.App) int { return cmp.Compare(a.ID, b.ID) })
-	for _, app := range a.all {
+	for _, app := range slices.Backward(a.all) {
 		a.byName[app.Name] = app
 		for _, k := range app.Keys {
 			a.byKey[k.Key] = keyed{app, k.Expires}
@@ -107,32 +121,14 @@ func newApps(byID map[spoor.AppID]*spoor.App) *apps {
 // brokers are away it answers as it last knew.
 func (t *Topic) Follow(ctx context.Context) (*Directory, error) {
 	d := &Directory{t: t}
-	byID := map[spoor.AppID]*spoor.App{}
-	at, err := d.load(ctx, byID)
-	for start, pause := time.Now(), retryPause; err != nil; pause = min(2*pause, retryMost) {
-		if lasting(err) || ctx.Err() != nil || time.Since(start) > t.opts.wait {
-			return nil, fmt.Errorf("cannot read the apps: %w", t.opts.explain(err))
-		}
-		t.brokers.refresh()
-		select {
-		case <-ctx.Done():
-		case <-time.After(pause):
-		}
-		at, err = d.load(ctx, byID)
+	byID := map[spoor.AppID]standing{}
+	at, err := t.readAll(ctx, t.opts.apps(), -1, func(offset int64, key, value []byte) { d.change(byID, offset, key, value) })
+	if err != nil {
+		return nil, fmt.Errorf("cannot read the apps: %w", t.opts.explain(err))
 	}
 	d.state.Store(newApps(byID))
 	go d.follow(ctx, at)
 	return d, nil
-}
-
-// load reads all that is there and returns the offset behind it.
-func (d *Directory) load(ctx context.Context, byID map[spoor.AppID]*spoor.App) (at int64, err error) {
-	topic := d.t.opts.apps()
-	at, end, err := d.t.brokers.offsets(ctx, topic, 0)
-	for err == nil && at < end {
-		at, err = d.t.brokers.fetch(ctx, topic, 0, at, func(offset int64, key, value []byte) { d.change(byID, offset, key, value) })
-	}
-	return at, err
 }
 
 func (d *Directory) follow(ctx context.Context, from int64) {
@@ -144,38 +140,118 @@ func (d *Directory) follow(ctx context.Context, from int64) {
 	for ctx.Err() == nil {
 		if err := f.run(ctx, from); ctx.Err() == nil {
 			d.t.opts.Log.Error("changes of apps do not arrive", "error", err)
+			d.cover()
 		}
 		f.failing, from = time.Time{}, -1
 	}
 }
 
+// cover notes that the topic may have nothing of what is known: it is read from
+// its beginning, as it may have been made anew.
+func (d *Directory) cover() {
+	byID := maps.Clone(d.state.Load().byID)
+	for id, s := range byID {
+		s.covered = true
+		byID[id] = s
+	}
+	d.state.Store(newApps(byID))
+}
+
 // change applies one record. What cannot be read leaves the app as it was.
-func (d *Directory) change(byID map[spoor.AppID]*spoor.App, offset int64, key, value []byte) {
-	id, err := strconv.ParseUint(string(key), 10, 32)
-	if err == nil && value == nil {
-		delete(byID, spoor.AppID(id))
-		return
-	}
-	record := appRecord{App: &spoor.App{Settings: spoor.DefaultSettings("UTC")}} // what an older spoor did not know is as by default
-	if err == nil {
-		err = json.Unmarshal(value, &record)
-	}
-	switch {
-	case err != nil:
-	case record.Version != appVersion:
-		err = fmt.Errorf("its version is %d, and %d is known here", record.Version, appVersion)
-	case record.App == nil || uint64(record.App.ID) != id:
-		err = errors.New("it is not the app of its key")
-	}
+func (d *Directory) change(byID map[spoor.AppID]standing, offset int64, key, value []byte) {
+	id, next, err := readApp(key, value)
 	if err != nil {
 		d.t.opts.Log.Error("the record of an app cannot be read; the app stays as it was", "topic", d.t.opts.apps(), "offset", offset, "error", err)
 		return
 	}
-	byID[spoor.AppID(id)] = record.App.Clone()
+	was, known := byID[id]
+	if value == nil { // compaction drops it, and what is before it
+		next = standing{version: was.version, covered: true}
+		if known && was.app == nil {
+			next.value = was.value
+		}
+	}
+	if known && (next.version < was.version || next.version == was.version && was.app == nil && next.app != nil) {
+		next = was
+		next.covered = true
+	}
+	byID[id] = next
 }
 
+// readApp reads a record; what it says of an empty value is for its caller.
+func readApp(key, value []byte) (spoor.AppID, standing, error) {
+	id, err := strconv.ParseUint(string(key), 10, 32)
+	switch {
+	case err != nil:
+		return 0, standing{}, err
+	case id == 0:
+		return 0, standing{}, errors.New("no app has the number 0")
+	case value == nil:
+		return spoor.AppID(id), standing{}, nil
+	}
+	r := appRecord{App: &spoor.App{Settings: spoor.DefaultSettings("UTC")}} // what an older spoor did not know is as by default
+	if err := json.Unmarshal(value, &r); err != nil {
+		return 0, standing{}, err
+	}
+	s := standing{value: bytes.Clone(value)}
+	switch {
+	case r.Version != appVersion:
+		return 0, s, fmt.Errorf("its version is %d, and %d is known here", r.Version, appVersion)
+	case r.Gone != nil:
+		r.App = &spoor.App{ID: r.Gone.ID, Version: r.Gone.Version}
+	case r.App != nil:
+		s.app = r.App.Clone()
+	}
+	if r.App == nil || uint64(r.App.ID) != id || r.App.Version < 0 {
+		return 0, s, errors.New("it is not the app of its key")
+	}
+	s.version = r.App.Version
+	return r.App.ID, s, nil
+}
+
+// Mend puts the records again that count but are not the last ones of their apps:
+// compaction leaves of each app the last one, and who follows later would know
+// nothing else. That happens when a publisher that lags comes behind another one,
+// when an older spoor took an app out, and when the topic was made anew. Publishers
+// call it now and then, with the right to write; where nothing is to do it asks
+// nobody. It tries again until ctx ends, and returns the first error.
+func (d *Directory) Mend(ctx context.Context) (first error) {
+	for id, s := range d.state.Load().byID {
+		if !s.covered {
+			continue
+		}
+		var err error
+		if s.value == nil {
+			err = d.t.ForgetApp(ctx, id, s.version)
+		} else {
+			err = d.t.putApp(ctx, id, s.value)
+		}
+		if first == nil {
+			first = err
+		}
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	return first
+}
+
+// Version is the highest version of an app that the topic told of, and whether
+// the app is gone; −1 where it never told of the app.
+func (d *Directory) Version(id spoor.AppID) (version int64, gone bool) {
+	s, known := d.state.Load().byID[id]
+	if !known {
+		return -1, false
+	}
+	return s.version, s.app == nil
+}
+
+// Newest is the highest number of an app that the topic told of, also of those
+// that are gone; 0 if it told of none.
+func (d *Directory) Newest() spoor.AppID { return d.state.Load().newest }
+
 // App finds an app by number; nil if there is none.
-func (d *Directory) App(id spoor.AppID) *spoor.App { return d.state.Load().byID[id] }
+func (d *Directory) App(id spoor.AppID) *spoor.App { return d.state.Load().byID[id].app }
 
 // AppByName finds an app by name; nil if there is none.
 func (d *Directory) AppByName(name string) *spoor.App { return d.state.Load().byName[name] }

@@ -4,8 +4,10 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"reflect"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +46,7 @@ func TestDirectory(t *testing.T) {
 	gone := anApp(1, "one", "key-one")
 	gone.Keys[0].Expires = time.Now().Add(-time.Second).UnixMilli()
 	publish(t, topic, gone, anApp(4, "four", "key-four"))
-	if err := topic.ForgetApp(t.Context(), 3); err != nil {
+	if err := topic.ForgetApp(t.Context(), 3, 0); err != nil {
 		t.Fatal(err)
 	}
 	poll(t, "changes arrive", func() bool { return d.App(4) != nil && d.App(3) == nil })
@@ -95,9 +97,14 @@ func TestDirectoryPoisoned(t *testing.T) {
 		{[]byte("1"), []byte(`{"version": 2, "app": {"id": 1, "name": "later"}}`)},
 		{[]byte("x"), []byte(`{"version": 1, "app": {"id": 1, "name": "x"}}`)},
 		{nil, nil},
+		{[]byte("0"), nil},
+		{[]byte("1"), []byte(`{"version": 1}`)},
+		{[]byte("1"), []byte(`{"version": 1, "gone": {"id": 7, "version": 9}}`)},
+		{[]byte("1"), []byte(`{"version": 1, "gone": {"id": 1, "version": -1}}`)},
+		{[]byte("1"), []byte(`{"version": 2, "gone": {"id": 1, "version": 9}}`)},
 		{[]byte("2"), []byte(`{"version": 1, "app": {"id": 2, "name": "two"}}`)},
 	}
-	if err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, bad); err != nil {
+	if _, err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, bad); err != nil {
 		t.Fatal(err)
 	}
 	poll(t, "the last record arrives", func() bool { return followed.App(2) != nil })
@@ -121,20 +128,20 @@ func TestDirectoryCompactedAndRestarted(t *testing.T) {
 	topic := openTopic(t, c.options(t))
 	var together []record // of which compaction leaves the first
 	for _, app := range []*spoor.App{anApp(5, "five", "key-five"), anApp(1, "one"), anApp(2, "two")} {
-		value, err := json.Marshal(appRecord{appVersion, app})
+		value, err := json.Marshal(appRecord{Version: appVersion, App: app})
 		if err != nil {
 			t.Fatal(err)
 		}
 		together = append(together, record{strconv.AppendUint(nil, uint64(app.ID), 10), value})
 	}
-	if err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, together); err != nil {
+	if _, err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, together); err != nil {
 		t.Fatal(err)
 	}
 	for range 10 {
 		publish(t, topic, anApp(1, "one", "key-one"), anApp(2, "two", "key-two"))
 	}
 	publish(t, topic, anApp(3, "three", "key-three"))
-	if err := topic.ForgetApp(t.Context(), 2); err != nil {
+	if err := topic.ForgetApp(t.Context(), 2, 0); err != nil {
 		t.Fatal(err)
 	}
 	c.fake.Compact()
@@ -167,4 +174,163 @@ func TestDirectoryCompactedAndRestarted(t *testing.T) {
 	c.start(t)
 	publish(t, topic, anApp(4, "four", "key-four"))
 	poll(t, "a change arrives after the restart", func() bool { return d.AppByKey("key-four") != nil })
+}
+
+// standingOf is a directory as one line: each app that the topic told of with
+// its version, and * if it is gone.
+func standingOf(d *Directory) string {
+	var words []string
+	for id := range d.Newest() {
+		switch version, gone := d.Version(id + 1); {
+		case gone && d.App(id+1) == nil:
+			words = append(words, fmt.Sprintf("%d:%d*", id+1, version))
+		case d.App(id+1) != nil && d.App(id+1).Version == version:
+			words = append(words, fmt.Sprintf("%d:%d", id+1, version))
+		case version != -1:
+			words = append(words, "?")
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+// Goal: of several publishers the one that lags overwrites nothing and brings
+// nothing back, whoever looks and whenever, also once compaction has left the last
+// record of each app alone.
+// Method: records in each order, by a publisher and as an older spoor wrote them;
+// a directory that followed and one that begins must say the same. Then records
+// that count are put again, the log is compacted, and a third begins.
+func TestDirectorySeveralPublishers(t *testing.T) {
+	c := fakeCluster(t)
+	topic := openTopic(t, c.options(t))
+	d := followApps(t, topic)
+	at := func(id spoor.AppID, version int64) {
+		t.Helper()
+		app := anApp(id, fmt.Sprint("app-", id), fmt.Sprint("key-", id))
+		app.Version = version
+		publish(t, topic, app)
+	}
+	forget := func(id spoor.AppID, version int64) {
+		t.Helper()
+		if err := topic.ForgetApp(t.Context(), id, version); err != nil {
+			t.Fatal(err)
+		}
+	}
+	empty := func(id string) {
+		t.Helper()
+		if _, err := topic.brokers.produce(t.Context(), topic.opts.apps(), 0, []record{{[]byte(id), nil}}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	at(1, 1)
+	at(1, 3)
+	at(1, 2) // lags
+	at(2, 4)
+	forget(2, 4)
+	at(2, 4) // lags
+	forget(3, 2)
+	at(3, 1) // lags, and its newer record was never told
+	at(4, 5)
+	forget(4, 2) // lags
+	at(5, 2)
+	empty("5")
+	at(5, 2) // lags
+	at(6, 1)
+	forget(6, 1)
+	empty("6")
+	forget(7, 1)
+	at(7, 2) // a higher version is newer
+	at(8, 0)
+	at(8, 0)
+	empty("11")
+	at(9, 1)
+	const want = "1:3 2:4* 3:2* 4:5 5:2* 6:1* 7:2 8:0 9:1 11:0*"
+	poll(t, "the last record arrives", func() bool { return d.App(9) != nil })
+	later := followApps(t, topic)
+	for name, d := range map[string]*Directory{"followed": d, "read": later} {
+		if got := standingOf(d); got != want {
+			t.Errorf("%s: %s, want %s", name, got, want)
+		}
+		if len(d.AllApps()) != 5 || d.AppByKey("key-2") != nil || d.AppByName("app-5") != nil || d.Newest() != 11 {
+			t.Errorf("%s: %d apps, the newest is %d", name, len(d.AllApps()), d.Newest())
+		}
+	}
+	if version, gone := d.Version(10); version != -1 || gone {
+		t.Errorf("an app that nobody told of has version %d, %v", version, gone)
+	}
+
+	if err := d.Mend(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	covered := func(d *Directory) (n int) {
+		for _, s := range d.state.Load().byID {
+			if s.covered {
+				n++
+			}
+		}
+		return n
+	}
+	poll(t, "nothing is left to put again", func() bool { return covered(d) == 0 })
+	if err := later.Mend(t.Context()); err != nil { // another publisher saw the same
+		t.Fatal(err)
+	}
+	at(10, 1) // compaction leaves the last batch alone
+	c.fake.Compact()
+	if got, want := standingOf(followApps(t, topic)), strings.Replace(want, "11:0*", "10:1 11:0*", 1); got != want {
+		t.Errorf("after compaction: %s, want %s", got, want)
+	}
+	left := 0
+	if _, err := topic.readAll(t.Context(), topic.opts.apps(), -1, func(int64, []byte, []byte) { left++ }); err != nil {
+		t.Fatal(err)
+	}
+	if left > 12 {
+		t.Errorf("%d records are left: nothing was compacted, and this test shows nothing", left)
+	}
+}
+
+// Goal: what two apps claim belongs to the lower number, in whatever order they
+// came.
+// Method: two apps with one name and one key, told in both orders, then the lower
+// one without them.
+func TestDirectoryClaims(t *testing.T) {
+	c := anyCluster(t)
+	topic := openTopic(t, c.options(t))
+	publish(t, topic, anApp(3, "same", "key-same", "key-three"), anApp(2, "same", "key-same"), anApp(4, "same", "key-same"))
+	d := followApps(t, topic)
+	if d.AppByName("same") != d.App(2) || d.AppByKey("key-same") != d.App(2) || d.App(2) == nil || d.AppByKey("key-three") != d.App(3) || len(d.AllApps()) != 3 {
+		t.Errorf("the name is of %+v, the key of %+v", d.AppByName("same"), d.AppByKey("key-same"))
+	}
+	publish(t, topic, anApp(2, "other"))
+	poll(t, "app 3 has what app 2 gave up", func() bool { return d.AppByName("same") == d.App(3) && d.AppByKey("key-same") == d.App(3) })
+}
+
+// Goal: a topic of apps that was deleted and made anew gets back what is known.
+// Method: the topic is deleted under a directory and made again, empty.
+func TestDirectoryTopicMadeAnew(t *testing.T) {
+	c := fakeCluster(t)
+	o := c.options(t)
+	o.gone = 200 * time.Millisecond
+	topic := openTopic(t, o)
+	publish(t, topic, anApp(1, "one"), anApp(2, "two"))
+	if err := topic.ForgetApp(t.Context(), 2, 7); err != nil {
+		t.Fatal(err)
+	}
+	d := followApps(t, topic)
+	if err := c.fake.DeleteTopic(o.apps()); err != nil {
+		t.Fatal(err)
+	}
+	anew := openTopic(t, o)
+	poll(t, "the topic has all again", func() bool {
+		if err := d.Mend(t.Context()); err != nil {
+			t.Fatal(err)
+		}
+		return standingOf(followApps(t, anew)) == "1:0 2:7*"
+	})
+	poll(t, "nothing is left to put again", func() bool {
+		for _, s := range d.state.Load().byID {
+			if s.covered {
+				return false
+			}
+		}
+		return true
+	})
 }

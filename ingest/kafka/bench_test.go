@@ -307,12 +307,16 @@ func newFranz(o Options) (brokers, error) {
 	return &franz{opts: o, writer: w, readers: map[int]*franzReader{}}, err
 }
 
-func (f *franz) produce(ctx context.Context, topic string, partition int, records []record) error {
+func (f *franz) produce(ctx context.Context, topic string, partition int, records []record) (int64, error) {
 	batch := make([]*kgo.Record, len(records))
 	for i, r := range records {
 		batch[i] = &kgo.Record{Topic: topic, Partition: int32(partition), Key: r.key, Value: r.value}
 	}
-	return f.writer.ProduceSync(ctx, batch...).FirstErr()
+	first, err := f.writer.ProduceSync(ctx, batch...).First()
+	if err != nil {
+		return 0, err
+	}
+	return first.Offset, nil
 }
 
 func (f *franz) fetch(ctx context.Context, topic string, partition int, from int64, each func(offset int64, key, value []byte)) (int64, error) {

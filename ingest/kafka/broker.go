@@ -8,11 +8,11 @@ import (
 // brokers is what this package asks of a Kafka client, so that another library
 // can take its place; segmentio.go is the one in use.
 type brokers interface {
-	// produce appends records as one batch and returns once all in-sync
-	// replicas have acknowledged it. The records may be read for as long as
+	// produce appends records as one batch and returns the offset of the first
+	// once all in-sync replicas have acknowledged it. The records may be read for as long as
 	// the client holds on to a request that it gave up: after an error they
 	// must never be written again.
-	produce(ctx context.Context, topic string, partition int, records []record) error
+	produce(ctx context.Context, topic string, partition int, records []record) (offset int64, err error)
 	// fetch waits a moment for records from an offset on and calls each with
 	// those that are there, in order; key and value are valid until each
 	// returns, and value is nil in a tombstone. It returns the offset to go on
@@ -39,10 +39,18 @@ type layout struct {
 	settings             map[string]string
 }
 
-// What a client's errors are told apart by. Any other may pass by itself.
+// ErrTooLarge is wrapped by the errors of what is larger than a record may be.
+var ErrTooLarge = errors.New("the topic takes no record of this size")
+
+// What a client's errors are told apart by, beside ErrTooLarge. Any other may
+// pass by itself.
 var (
-	errGone     = errors.New("there is no such topic or partition") // a broker may say so for a moment
-	errRange    = errors.New("the offset is not in the partition")
-	errTooLarge = errors.New("the topic takes no batch of this size")
-	errDenied   = errors.New("the brokers do not allow it")
+	errGone   = errors.New("there is no such topic or partition") // a broker may say so for a moment
+	errRange  = errors.New("the offset is not in the partition")
+	errDenied = errors.New("the brokers do not allow it")
 )
+
+// passing says whether trying again may help.
+func passing(err error) bool {
+	return !errors.Is(err, errGone) && !errors.Is(err, ErrTooLarge) && !lasting(err)
+}

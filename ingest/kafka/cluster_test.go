@@ -73,7 +73,7 @@ func (c *cluster) start(t *testing.T) {
 
 // options are those of a topic of the test's own.
 func (c *cluster) options(t *testing.T) Options {
-	return Options{Brokers: c.addresses, Topic: "spoor-test-" + strings.ToLower(rand.Text()[:10]), Partitions: 4, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
+	return Options{Brokers: c.addresses, Topic: "spoor-test-" + strings.ToLower(rand.Text()[:10]), Partitions: 4, CommandKey: testKey, Log: slog.New(slog.NewTextHandler(testLog{t}, nil))}
 }
 
 type testLog struct{ t *testing.T }
@@ -91,7 +91,7 @@ func openTopic(t *testing.T, o Options) *Topic {
 	}
 	t.Cleanup(func() {
 		if os.Getenv("SPOOR_TEST_KAFKA") != "" {
-			_, err := topic.brokers.(*segmentio).client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{o.Topic, o.apps(), o.salts()}})
+			_, err := topic.brokers.(*segmentio).client.DeleteTopics(context.Background(), &kafka.DeleteTopicsRequest{Topics: []string{o.Topic, o.apps(), o.salts(), o.nodes()}})
 			if err != nil {
 				t.Log(err)
 			}

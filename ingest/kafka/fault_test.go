@@ -360,7 +360,7 @@ func TestPoisoned(t *testing.T) {
 	cut := good("cut")
 	cut.value = cut.value[:len(cut.value)-2]
 	records := []record{good("a"), {nil, []byte("hello")}, {[]byte("1"), nil}, good("b"), cut, {[]byte("1"), []byte{}}, good("c")}
-	if err := topic.brokers.produce(t.Context(), topic.opts.Topic, 0, records); err != nil {
+	if _, err := topic.brokers.produce(t.Context(), topic.opts.Topic, 0, records); err != nil {
 		t.Fatal(err)
 	}
 	r := newReader(topic, newLedger())
@@ -464,7 +464,7 @@ func TestOffsets(t *testing.T) {
 		for j := range 4 {
 			batch = append(batch, record{[]byte("1"), recordOf(spoor.Hit{App: 1, Received: int64(i + j)})})
 		}
-		if err := topic.brokers.produce(t.Context(), o.Topic, 0, batch); err != nil {
+		if _, err := topic.brokers.produce(t.Context(), o.Topic, 0, batch); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -112,3 +112,42 @@ type beyond struct {
 func (e *beyond) Error() string {
 	return fmt.Sprintf("partition %d of topic %s ends at offset %d and %d was read before: the topic was made anew, or its brokers lost records; look which; if it was made anew, start the store node with --new-topic, or use another --topic", e.partition, e.topic, e.next, e.at)
 }
+
+// readAll calls each with the records of a topic of one partition that are there
+// now, or with the last ones, if most is not negative; it returns the offset
+// behind them. What may pass is tried again for a while.
+func (t *Topic) readAll(ctx context.Context, topic string, most int64, each func(offset int64, key, value []byte)) (at int64, err error) {
+	var end int64
+	read := func() error {
+		if end == 0 {
+			first, next, err := t.brokers.offsets(ctx, topic, 0)
+			if err != nil {
+				return err
+			}
+			if at, end = first, next; most >= 0 {
+				at = max(first, next-most)
+			}
+		}
+		for at < end {
+			next, err := t.brokers.fetch(ctx, topic, 0, at, each)
+			if at = next; errors.Is(err, errRange) {
+				end = 0 // what was there is dropped meanwhile
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	start := time.Now()
+	for pause := retryPause; ; pause = min(2*pause, retryMost) {
+		if err = read(); err == nil || lasting(err) || ctx.Err() != nil || time.Since(start) > t.opts.wait {
+			return at, err
+		}
+		t.brokers.refresh()
+		select {
+		case <-ctx.Done():
+		case <-time.After(pause):
+		}
+	}
+}

@@ -156,7 +156,7 @@ func (l *lane) send(batch []*part) error {
 			}
 			l.count(batch)
 			return nil
-		case errors.Is(err, errTooLarge):
+		case errors.Is(err, ErrTooLarge):
 			return l.divide(batch)
 		}
 		for _, p := range batch {
@@ -184,7 +184,8 @@ func (l *lane) produce(ctx context.Context, batch []*part) error {
 	for i, p := range batch {
 		records[i] = p.record
 	}
-	return l.s.t.brokers.produce(ctx, l.s.t.opts.Topic, l.partition, records)
+	_, err := l.s.t.brokers.produce(ctx, l.s.t.opts.Topic, l.partition, records)
+	return err
 }
 
 func (l *lane) count(batch []*part) {

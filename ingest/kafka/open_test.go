@@ -187,7 +187,7 @@ func TestSecure(t *testing.T) {
 		{"wrong PLAIN", guarded, []func(*Options){login("PLAIN", "ann", "WRONG")}, []string{"ann", "SPOOR_KAFKA_PASSWORD"}},
 		{"wrong SCRAM", guarded, []func(*Options){login("SCRAM-SHA-256", "bob", "WRONG")}, []string{"bob", "SPOOR_KAFKA_PASSWORD"}},
 		{"unknown user", guarded, []func(*Options){login("SCRAM-SHA-512", "eve", "WRONG")}, []string{"eve", "SPOOR_KAFKA_PASSWORD"}},
-		{"no user", guarded, nil, []string{"--kafka-mechanism"}},
+		{"no user", guarded, nil, []string{"--kafka-login"}},
 		{"no rights", rights, []func(*Options){login("PLAIN", "dan", "right")}, []string{"dan", "do not allow", "KAFKA.md"}},
 		{"nobody there", &cluster{addresses: []string{nobody}}, nil, []string{"cannot reach", nobody, "refused"}},
 	}

@@ -13,7 +13,7 @@ import (
 // be set; the zero value of every other field means the default in brackets.
 type Options struct {
 	Brokers    []string // host:port of some of the brokers; the others are found through them
-	Topic      string   // of the hits; that of the apps is called Topic + ".apps" ["spoor"]
+	Topic      string   // of the hits; the others are called Topic + ".apps", ".salts" and ".nodes" ["spoor"]
 	Partitions int      // of the hits; never change it for a topic [those of the topic, or 8 for a new one]
 
 	TLS       *tls.Config   // [clear text]
@@ -21,6 +21,12 @@ type Options struct {
 	User      string        // of Mechanism
 	Password  string        // of Mechanism
 	Retention time.Duration // how long a new topic keeps hits [7 days]
+	Prefix    string        // of the flags and variables that errors name, such as feed- [none: --kafka-tls, SPOOR_KAFKA_USER]
+
+	// CommandKey signs commands and announcements of nodes; store nodes share it.
+	// Without it neither can be sent, commands that are read are poisoned, and
+	// nodes unknown.
+	CommandKey []byte
 
 	BytesMax       int64 // bytes of encoded hits that wait for the brokers, over all partitions [64 MiB]
 	RecordBytesMax int   // bytes of one record before compression [1,000,000]
@@ -64,7 +70,7 @@ func (o Options) withDefaults() Options {
 	return o
 }
 
-// Kafka takes 249 characters; ".apps" is appended to some.
+// Kafka takes 249 characters; ".apps" and others are appended to some.
 var topicName = regexp.MustCompile(`^[A-Za-z0-9_-][A-Za-z0-9._-]{0,199}$`)
 
 // validate returns everything that is wrong with the options at once.

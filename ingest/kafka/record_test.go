@@ -121,7 +121,7 @@ func TestRecordPoisoned(t *testing.T) {
 	}
 	bad := map[string][]byte{
 		"nothing":             nil,
-		"a version to come":   append([]byte{recordVersion + 1}, good[1:]...),
+		"a version to come":   append([]byte{commandVersion + 1}, good[1:]...),
 		"no hit":              appendRecord(nil, 1),
 		"cut":                 good[:len(good)-1],
 		"text":                []byte("{\"app\": 1}"),

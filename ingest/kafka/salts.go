@@ -81,7 +81,7 @@ func (s *Salts) share(ctx context.Context, own *saltRecord) (*saltRecord, error)
 		return nil, err
 	}
 	key := strconv.AppendInt(nil, int64(own.Day), 10)
-	if err := s.t.brokers.produce(ctx, s.t.opts.salts(), 0, []record{{key, value}}); err != nil {
+	if _, err := s.t.brokers.produce(ctx, s.t.opts.salts(), 0, []record{{key, value}}); err != nil {
 		return nil, err
 	}
 	if r, err = s.first(ctx, own); r == nil && err == nil {

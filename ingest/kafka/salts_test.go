@@ -46,7 +46,7 @@ func TestSaltsAgree(t *testing.T) {
 	if _, salt := offer(s, 20_001, now); bytes.Equal(salt, got[0]) {
 		t.Error("two days have one salt")
 	}
-	late := made[0] + saltLife.Milliseconds()
+	late := now + collectors + saltLife.Milliseconds() // of all that were offered
 	if at, salt := offer(s, 20_000, late); at != late || bytes.Equal(salt, got[0]) {
 		t.Error("a salt is in use after 48 hours")
 	}

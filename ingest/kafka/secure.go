@@ -26,7 +26,7 @@ func (o *Options) mechanism() (sasl.Mechanism, error) {
 		return nil, nil
 	}
 	if o.User == "" || o.Password == "" {
-		return nil, fmt.Errorf("mechanism %s needs a user and a password; set SPOOR_KAFKA_USER and SPOOR_KAFKA_PASSWORD", o.Mechanism)
+		return nil, fmt.Errorf("mechanism %s needs a user and a password; set %s and %s", o.Mechanism, o.variable("USER"), o.variable("PASSWORD"))
 	}
 	var m sasl.Mechanism
 	var err error
@@ -57,21 +57,21 @@ func (o *Options) explain(err error) error {
 	var opErr *net.OpError
 	switch {
 	case errors.As(err, &authority):
-		return fmt.Errorf("cannot trust %s: their certificate is signed by no authority that is known here; name its file with --kafka-ca", where)
+		return fmt.Errorf("cannot trust %s: their certificate is signed by no authority that is known here; name its file with %s", where, o.flag("ca"))
 	case errors.As(err, &name):
 		return fmt.Errorf("cannot trust %s: %w; use the names in their certificate", where, name)
 	case errors.As(err, &invalid):
 		return fmt.Errorf("cannot trust %s: %w", where, invalid)
 	case errors.As(err, &header):
-		return fmt.Errorf("cannot speak with %s: they do not answer in TLS; leave --kafka-tls out or use their TLS port", where)
+		return fmt.Errorf("cannot speak with %s: they do not answer in TLS; leave %s out or use their TLS port", where, o.flag("tls"))
 	case errors.As(err, &alert):
 		return fmt.Errorf("cannot speak with %s: they end the TLS handshake: %w; see whether they want a client certificate", where, alert)
 	case errors.Is(err, kafka.SASLAuthenticationFailed):
-		return fmt.Errorf("%s do not let user %q in by %s; check SPOOR_KAFKA_USER and SPOOR_KAFKA_PASSWORD", where, o.User, o.Mechanism)
+		return fmt.Errorf("%s do not let user %q in by %s; check %s and %s", where, o.User, o.Mechanism, o.variable("USER"), o.variable("PASSWORD"))
 	case errors.Is(err, kafka.UnsupportedSASLMechanism):
 		return fmt.Errorf("%s do not know the mechanism %s; use one that they offer", where, o.Mechanism)
 	case errors.Is(err, kafka.IllegalSASLState):
-		return fmt.Errorf("%s want a user and a password; name the mechanism with --kafka-mechanism", where)
+		return fmt.Errorf("%s want a user and a password; name the mechanism with %s", where, o.flag("login"))
 	case errors.Is(err, errDenied):
 		return fmt.Errorf("%s do not allow user %q what spoor needs; see KAFKA.md for the rights: %w", where, o.User, err)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):
@@ -86,14 +86,21 @@ func (o *Options) explain(err error) error {
 	return fmt.Errorf("cannot use %s: %w", where, err)
 }
 
+// flag and variable name what an operator would set.
+func (o *Options) flag(name string) string { return "--" + o.Prefix + "kafka-" + name }
+
+func (o *Options) variable(name string) string {
+	return "SPOOR_" + strings.ToUpper(strings.ReplaceAll(o.Prefix, "-", "_")) + "KAFKA_" + name
+}
+
 // doubts are what to look at when a broker says nothing of what it misses.
 func (o *Options) doubts() string {
-	tls, user := "whether they want TLS (--kafka-tls)", "whether they want a user (--kafka-mechanism)"
+	tls, user := "whether they want TLS ("+o.flag("tls")+")", "whether they want a user ("+o.flag("login")+")"
 	if o.TLS != nil {
-		tls = "whether this port speaks TLS (--kafka-tls)"
+		tls = "whether this port speaks TLS (" + o.flag("tls") + ")"
 	}
 	if o.Mechanism != "" {
-		user = fmt.Sprintf("user %q and its password (SPOOR_KAFKA_USER, SPOOR_KAFKA_PASSWORD)", o.User)
+		user = fmt.Sprintf("user %q and its password (%s, %s)", o.User, o.variable("USER"), o.variable("PASSWORD"))
 	}
 	return "check " + user + ", and " + tls
 }

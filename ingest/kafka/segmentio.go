@@ -110,7 +110,7 @@ func (b *byteReader) WriteTo(w io.Writer) (int64, error) {
 	return int64(n), err
 }
 
-func (s *segmentio) produce(ctx context.Context, topic string, partition int, records []record) error {
+func (s *segmentio) produce(ctx context.Context, topic string, partition int, records []record) (offset int64, err error) {
 	res, err := s.client.Produce(ctx, &kafka.ProduceRequest{
 		Topic:        topic,
 		Partition:    partition,
@@ -121,7 +121,10 @@ func (s *segmentio) produce(ctx context.Context, topic string, partition int, re
 	if err == nil {
 		err = res.Error
 	}
-	return s.sort(ctx, err, topic)
+	if err != nil {
+		return 0, s.sort(ctx, err, topic)
+	}
+	return res.BaseOffset, nil
 }
 
 func (s *segmentio) fetch(ctx context.Context, topic string, partition int, from int64, each func(offset int64, key, value []byte)) (next int64, err error) {
@@ -286,7 +289,7 @@ func (s *segmentio) sort(ctx context.Context, err error, topic string) error {
 	case errors.Is(err, kafka.OffsetOutOfRange):
 		return errRange
 	case errors.Is(err, kafka.MessageSizeTooLarge), errors.Is(err, kafka.RecordListTooLarge):
-		return errTooLarge
+		return ErrTooLarge
 	case errors.Is(err, kafka.TopicAuthorizationFailed), errors.Is(err, kafka.ClusterAuthorizationFailed):
 		return fmt.Errorf("%w: %w", errDenied, err)
 	case errors.Is(err, kafka.UnknownTopicOrPartition):

@@ -4,21 +4,25 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"sync"
 	"time"
 
 	"github.com/spoorhq/spoor"
 )
 
-// Topic is a topic of hits and its topic of apps on a cluster of brokers. Its
+// Topic is a topic of hits and those beside it on a cluster of brokers. Its
 // methods may be called concurrently.
 type Topic struct {
 	opts       Options
 	brokers    brokers
 	partitions int
 	keeps      time.Duration
+
+	nodesMu    sync.Mutex
+	nodesFound bool // the topic of nodes is there and right
 }
 
-// Open connects to the brokers and looks at the two topics. What does not exist
+// Open connects to the brokers and looks at the topics of hits and of apps. What does not exist
 // is made; what has other settings than spoor needs is refused, with the
 // setting and the command that mends it. The context bounds the whole of it; a
 // minute is the most that it takes.
@@ -33,7 +37,7 @@ func Open(ctx context.Context, o Options) (*Topic, error) {
 	}
 	ctx, cancel := context.WithTimeout(ctx, time.Minute)
 	defer cancel()
-	t := &Topic{opts: o, brokers: newSegmentio(o.Brokers, []string{o.Topic, o.apps(), o.salts()}, o.TLS, m)}
+	t := &Topic{opts: o, brokers: newSegmentio(o.Brokers, []string{o.Topic, o.apps(), o.salts(), o.nodes()}, o.TLS, m)}
 	if err := t.prepare(ctx); err != nil {
 		t.brokers.close()
 		return nil, err
@@ -80,6 +84,47 @@ func (t *Topic) known(partition int) error {
 		return fmt.Errorf("topic %s has no partition %d; it has 0 to %d", t.opts.Topic, partition, t.partitions-1)
 	}
 	return nil
+}
+
+// put appends one record and returns its offset. It tries again until ctx ends,
+// if that may help; then the record may be there several times. The error is one
+// of brokers.
+func (t *Topic) put(ctx context.Context, topic string, partition int, r record) (int64, error) {
+	var why error // what the brokers said before ctx ended
+	start := time.Now()
+	for pause := retryPause; ; pause = min(2*pause, retryMost) {
+		attempt, cancel := context.WithTimeout(ctx, t.opts.wait)
+		offset, err := t.brokers.produce(attempt, topic, partition, []record{r})
+		cancel()
+		if err == nil {
+			return offset, nil
+		}
+		t.brokers.refresh()
+		if why == nil || ctx.Err() == nil {
+			why = err
+		}
+		if gone := errors.Is(err, errGone); !passing(err) && (!gone || time.Since(start) > t.opts.wait) {
+			return 0, err
+		}
+		select {
+		case <-ctx.Done():
+			return 0, why
+		case <-time.After(pause):
+		}
+	}
+}
+
+// why says in one line why put failed, and what to do.
+func (t *Topic) why(topic string, r record, err error) error {
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, errGone):
+		return t.opts.missing(topic)
+	case errors.Is(err, ErrTooLarge):
+		return fmt.Errorf("%w: %d bytes; raise max.message.bytes of topic %s", ErrTooLarge, len(r.value), topic)
+	}
+	return t.opts.explain(err)
 }
 
 func (o *Options) missing(topic string) error {
