@@ -2,11 +2,11 @@ package query
 
 import (
 	"bytes"
-	"context"
-	"crypto/rand"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
 	"regexp"
 	"slices"
 	"strconv"
@@ -47,7 +47,7 @@ func (c *call) readJSON(into any) error {
 	var wrong *json.UnmarshalTypeError
 	switch unknown := "json: unknown field "; {
 	case errors.As(err, &wrong):
-		return fieldError(wrong.Field, "It has the wrong type.")
+		return fieldError(strings.ToLower(wrong.Field), "It has the wrong type.") // Go names what it has no tag for
 	case err != nil && strings.HasPrefix(err.Error(), unknown):
 		name, _ := strconv.Unquote(strings.TrimPrefix(err.Error(), unknown))
 		return fieldError(cut(name, 100), "There is no such field here.")
@@ -126,19 +126,19 @@ func (c *call) listApps() error {
 
 func (c *call) readApp() error { return c.replyApp(fasthttp.StatusOK, c.app) }
 
-// createApp takes {"name","timezone","settings"} and gives the new app one write key.
-func (c *call) createApp() error {
+// newApp reads {"name","timezone","settings"}; the new app has one write key.
+func (c *call) newApp() (*spoor.App, error) {
 	var in struct {
 		Name, Timezone string
 		Settings       map[string]scalar
 	}
 	if err := c.readJSON(&in); err != nil {
-		return err
+		return nil, err
 	}
 	var errs fieldErrors
 	if !spoor.ValidAppName(in.Name) {
 		errs.add("name", "Use 1 to 63 of a-z, 0-9 and -, with no - at the ends.")
-	} else if c.s.opt.Apps.AppByName(in.Name) != nil {
+	} else if !c.applied && c.s.nameTaken(in.Name) {
 		errs.add("name", "Another app has this name.")
 	}
 	if in.Timezone == "" {
@@ -147,25 +147,36 @@ func (c *call) createApp() error {
 	settings := spoor.DefaultSettings("UTC")
 	zone, err := spoor.SettingByName("timezone")
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// The zero time: a new app has no days yet, so it begins in its zone.
 	if err := zone.Set(&settings, in.Timezone, time.Time{}); err != nil {
 		errs.add("timezone", "Give an IANA name such as Europe/Warsaw.")
 	}
 	if err := applySettings(&settings, in.Settings, c.now); err != nil {
-		return err
+		return nil, err
 	}
 	if err := errs.err(); err != nil {
-		return err
+		return nil, err
 	}
 	now := c.now.UnixMilli()
 	fresh := &spoor.App{
-		Name: in.Name, Created: now, Settings: settings,
-		Keys: []spoor.WriteKey{{Key: secret(24), Label: "first", Created: now}},
+		ID: c.number, Name: in.Name, Created: now, Settings: settings,
+		Keys: []spoor.WriteKey{{Key: c.secret(24), Label: "first", Created: now}},
 	}
-	signWebhooks(fresh)
-	app, err := c.s.opt.Store.CreateApp(fresh)
+	if err := c.checkFeed(fresh, in.Settings); err != nil {
+		return nil, err
+	}
+	c.signWebhooks(fresh)
+	return fresh, nil
+}
+
+func (c *call) createApp() error {
+	fresh, err := c.newApp()
+	if err != nil {
+		return err
+	}
+	app, err := c.store.CreateApp(fresh)
 	if errors.Is(err, spoor.ErrNameTaken) { // between the look above and now
 		return fieldError("name", "Another app has this name.")
 	}
@@ -178,10 +189,12 @@ func (c *call) createApp() error {
 
 // secret is n random bytes as base64url. It does not begin with a dash: on a
 // command line it would pass for a flag.
-func secret(n int) string {
+func (c *call) secret(n int) string {
 	b := make([]byte, n)
 	for {
-		rand.Read(b) // never fails
+		if _, err := io.ReadFull(c.random, b); err != nil {
+			panic(fmt.Sprint("cannot draw a secret: ", err)) // no such stream ends
+		}
 		if text := base64.RawURLEncoding.EncodeToString(b); text[0] != '-' {
 			return text
 		}
@@ -190,7 +203,7 @@ func secret(n int) string {
 
 // change edits the app in the store.
 func (c *call) change(edit func(*spoor.App) error) error {
-	app, err := c.s.opt.Store.UpdateApp(c.app.ID, edit)
+	app, err := c.store.UpdateApp(c.app.ID, edit)
 	if err == nil {
 		c.app, c.changed = app, true
 	}
@@ -239,10 +252,13 @@ func (c *call) updateApp() error {
 		if err := applySettings(&a.Settings, in.Settings, c.now); err != nil {
 			return err
 		}
+		if err := c.checkFeed(a, in.Settings); err != nil {
+			return err
+		}
 		if in.Closed != nil {
 			a.Closed = *in.Closed
 		}
-		signWebhooks(a)
+		c.signWebhooks(a)
 		return nil
 	})
 	if err != nil {
@@ -252,9 +268,9 @@ func (c *call) updateApp() error {
 }
 
 // signWebhooks gives an app that has a webhook the secret for its signatures.
-func signWebhooks(a *spoor.App) {
+func (c *call) signWebhooks(a *spoor.App) {
 	if s := &a.Settings; a.WebhookSecret == "" && (s.Webhook != "" || s.FeedWebhook != "") {
-		a.WebhookSecret = secret(32)
+		a.WebhookSecret = c.secret(32)
 	}
 }
 
@@ -306,7 +322,7 @@ func (c *call) deleteApp() error {
 	if confirm != c.app.Name {
 		return fieldError("confirm", "This deletes the app with all its data. Repeat it with ?confirm= and the app's name.")
 	}
-	if err := c.s.opt.Store.DeleteApp(c.app.ID); err != nil {
+	if err := c.store.DeleteApp(c.app.ID); err != nil {
 		return err
 	}
 	c.changed = true
@@ -314,12 +330,16 @@ func (c *call) deleteApp() error {
 	c.s.shareLimits.forget(c.app.ID)
 	wait, err := c.query("wait")
 	if err == nil && wait == "true" {
-		err = c.s.opt.Retention.Reclaim(context.Background())
+		return c.finish(func(c *call) error {
+			c.ctx.SetStatusCode(fasthttp.StatusNoContent)
+			_, err := c.retention.Reclaim(c.life, false)
+			return err
+		})
 	}
 	if err != nil {
 		return err
 	}
-	c.s.opt.Retention.Hurry()
+	c.retention.Hurry()
 	c.ctx.SetStatusCode(fasthttp.StatusNoContent)
 	return nil
 }
@@ -349,10 +369,10 @@ func (c *call) createKey() error {
 		errs.add("label", "It is longer than 100 bytes.")
 	}
 	if in.Key == "" {
-		in.Key = secret(24)
+		in.Key = c.secret(24)
 	} else if !writeKeyForm.MatchString(in.Key) {
 		errs.add("key", "Use 4 to 128 of A-Z, a-z, 0-9, - and _.")
-	} else if c.s.opt.Apps.AppByKey(in.Key) != nil {
+	} else if !c.applied && c.s.keyTaken(in.Key) {
 		errs.add("key", "This key is in use.")
 	}
 	if err := errs.err(); err != nil {
@@ -375,6 +395,36 @@ func (c *call) createKey() error {
 	var w jsonWriter
 	writeKey(&w, &key)
 	return c.reply(fasthttp.StatusCreated, &w)
+}
+
+// nameTaken reports whether an app has a name, here or on another node.
+func (s *Server) nameTaken(name string) bool {
+	if s.opt.Apps.AppByName(name) != nil {
+		return true
+	}
+	if s.opt.Nodes == nil {
+		return false
+	}
+	_, elsewhere := s.opt.Nodes.Of(name)
+	return elsewhere
+}
+
+// keyTaken reports whether an app has a write key, here or on another node.
+func (s *Server) keyTaken(key string) bool {
+	return s.opt.Apps.AppByKey(key) != nil || s.opt.Nodes != nil && s.opt.Nodes.HasKey(key)
+}
+
+// foreseeKey checks a new write key before it is put into the log: while the
+// command is applied other apps may stand elsewhere on each node.
+func (c *call) foreseeKey(body []byte) error {
+	var in struct{ Key string }
+	if c.route.action != "apps.keys.create" || json.Unmarshal(body, &in) != nil {
+		return nil // who applies it says what is wrong
+	}
+	if in.Key != "" && c.s.keyTaken(in.Key) {
+		return fieldError("key", "This key is in use.")
+	}
+	return nil
 }
 
 func (c *call) deleteKey() error {
@@ -413,8 +463,7 @@ func (c *call) createToken() error {
 	if err := errs.err(); err != nil {
 		return err
 	}
-	secret := secret(32)
-	token := spoor.Token{Name: in.Name, Role: role, Hash: spoor.HashToken(secret), Created: c.now.UnixMilli(), Expires: expires}
+	token := spoor.Token{Name: in.Name, Role: role, Hash: c.newSecret(), Created: c.now.UnixMilli(), Expires: expires}
 	err := c.change(func(a *spoor.App) error {
 		if len(a.Tokens) >= entriesMax {
 			return fieldError("name", "The app has 100 tokens; delete one first.")
@@ -428,12 +477,14 @@ func (c *call) createToken() error {
 	if err != nil {
 		return err
 	}
-	var w jsonWriter
-	w.begin('{')
-	writeToken(&w, &token)
-	w.text("secret", secret)
-	w.end('}')
-	return c.reply(fasthttp.StatusCreated, &w)
+	return c.finish(func(c *call) error {
+		var w jsonWriter
+		w.begin('{')
+		writeToken(&w, &token)
+		w.text("secret", c.once)
+		w.end('}')
+		return c.reply(fasthttp.StatusCreated, &w)
+	})
 }
 
 func (c *call) deleteToken() error {

@@ -19,7 +19,7 @@ import (
 // it returns, which is before the reply. Where the store cannot write, reads go
 // on, and a line of the log stands for the entry.
 func (c *call) audit(complete bool) {
-	if c.route.action == "" {
+	if c.route.action == "" || c.passed {
 		return
 	}
 	a := spoor.Access{
@@ -30,13 +30,15 @@ func (c *call) audit(complete bool) {
 		a.App, a.AppName = c.app.ID, c.app.Name
 		a.Ref = c.s.reference(c.app.ID, c.subject)
 	}
-	c.s.enter(a)
+	if a.At = c.s.opt.Now().UnixMilli(); c.applied {
+		a.At = c.now.UnixMilli()
+	}
+	c.s.enter(c.store, a)
 }
 
-func (s *Server) enter(a spoor.Access) {
-	a.At = s.opt.Now().UnixMilli()
+func (s *Server) enter(st Store, a spoor.Access) {
 	s.counters.accesses.Add(1)
-	if err := s.opt.Store.Audit(a); err != nil {
+	if err := st.Audit(a); err != nil {
 		s.counters.missed.Add(1)
 		a.LogMissed(s.opt.Log, err)
 	}
@@ -135,7 +137,7 @@ func (c *call) writeAudit(out *bufio.Writer, since int64, subjects []string) err
 		app = c.app.ID
 	}
 	var w jsonWriter
-	end, err := c.s.opt.Store.AuditEntries(app, since, func(e *spoor.AuditEntry) error {
+	end, err := c.store.AuditEntries(app, since, func(e *spoor.AuditEntry) error {
 		if subjects != nil && !slices.Contains(subjects, e.Ref) {
 			return c.s.closing()
 		}

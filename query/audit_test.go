@@ -18,7 +18,7 @@ import (
 // Method: every route of the table, asked by the weakest who may.
 func TestAuditOfEveryRoute(t *testing.T) {
 	counts := map[string]int{ // of records; where a route is missing here, the one person
-		"users.list": 2, "export.users": 2, "export.hits": 3, "users.erase": 1, "tail": 0, "feed": 0, "feed.retry": 0, "sweep.plan": 2, "sweep": 1, "audit.read": 1,
+		"users.list": 2, "export.users": 2, "export.hits": 3, "users.erase": 1, "tail": 0, "feed": 0, "feed.retry": 0, "sweep.plan": 2, "sweep": 1, "audit.read": 1, "checkpoint": 2,
 		"apps.create": 0, "apps.update": 0, "apps.delete": 0, "apps.keys.create": 0, "apps.keys.delete": 0, "apps.tokens.create": 0, "apps.share.create": 0, "apps.share.delete": 0, "apps.links.create": 0, "apps.tokens.delete": 0,
 		"segments.users": 2, "segments.preview": 2, "tags.users": 0, "lists.users": 0,
 	}
@@ -156,7 +156,9 @@ func (f failingRetention) Sweep(ctx context.Context, full, wait bool) (spoor.Swe
 	return r, errHeld
 }
 
-func (failingRetention) Reclaim(context.Context) error { return errHeld }
+func (failingRetention) Reclaim(context.Context, bool) (spoor.ReclaimReport, error) {
+	return spoor.ReclaimReport{}, errHeld
+}
 
 // Goal: a change that was made is entered, also where the call fails after it.
 func TestAuditOfAChangeThatFailsLater(t *testing.T) {

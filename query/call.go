@@ -2,6 +2,9 @@ package query
 
 import (
 	"bytes"
+	"context"
+	"crypto/rand"
+	"errors"
 	"io"
 	"mime"
 	"runtime/debug"
@@ -30,20 +33,36 @@ type call struct {
 	ctx     *fasthttp.RequestCtx
 	door    door
 	route   *route
+	path    string   // as it came, below the place
 	args    []string // arguments of the path, decoded
 	who     actor
 	place   string     // path of the dashboard that the request is below; empty at the root
 	session []byte     // the cookie by which the actor is known; a stream outlives the request's bytes
 	app     *spoor.App // nil where the scope has none
 	v2      bool
-	now     time.Time
+
+	// What the handler works on.
+	store     Store
+	retention Retention
+	now       time.Time
+	random    io.Reader // secrets are drawn from it
+	life      context.Context
+
+	// Of a command that is applied; see Apply.
+	applied bool
+	number  spoor.AppID       // of an app that is made
+	hash    string            // of a secret that was made where the command was
+	later   func(*call) error // see finish
+	once    string            // the secret of that hash, on the node that was asked
 
 	// For the audit log; handlers fill them.
 	subjects int
 	subject  int64 // public id if it is one person
 	changed  bool  // something is stored that must be entered, whatever follows
 
+	passed   bool // by another node, which enters it
 	bodyRead bool // to its end
+	whole    []byte
 
 	stream *stream // set by handlers that stream; it audits at its end
 }
@@ -51,7 +70,7 @@ type call struct {
 // handle answers one request. It never panics.
 func (s *Server) handle(ctx *fasthttp.RequestCtx, door door) {
 	s.counters.requests.Add(1)
-	c := &call{s: s, ctx: ctx, door: door}
+	c := &call{s: s, ctx: ctx, door: door, store: s.opt.Store, retention: s.opt.Retention, random: rand.Reader, life: context.Background()}
 	defer func() {
 		if r := recover(); r != nil {
 			s.counters.panics.Add(1)
@@ -106,7 +125,7 @@ func (c *call) answer() {
 		h.Set("Allow", res.allow)
 		return
 	}
-	c.route, c.args, c.now = res.methods[method], args, s.opt.Now()
+	c.route, c.path, c.args, c.now = res.methods[method], path, args, s.opt.Now()
 	if c.route == nil {
 		h.Set("Allow", res.allow)
 		s.refuse(ctx, detail(fasthttp.StatusMethodNotAllowed, "This path takes "+res.allow+"."))
@@ -137,12 +156,30 @@ func (c *call) enter(path string) (rest string, ok bool) {
 // run goes from authentication to the audit.
 func (c *call) run() error {
 	if c.route.scope != scopeNone {
-		var err error
-		if c.who, err = c.authenticate(); err != nil {
+		who, unknown := c.authenticate()
+		if c.who = who; unknown != nil && !errors.Is(unknown, errInvalidToken) {
+			return unknown
+		}
+		name, err := c.named()
+		if err != nil {
 			return err
+		}
+		if done, err := c.forwardedTo(name, unknown != nil); done {
+			return err
+		}
+		switch {
+		case unknown != nil && name != "": // no other node has that app
+			return unknown
+		case unknown != nil:
+			return c.askOthers()
 		}
 		if err := c.admit(); err != nil {
 			return err
+		}
+		if c.app != nil {
+			if done, err := c.forwardedTo(c.app.Name, false); done {
+				return err
+			}
 		}
 	}
 	if sec := c.throttle(); sec > 0 {
@@ -150,6 +187,9 @@ func (c *call) run() error {
 		return retry(detail(fasthttp.StatusTooManyRequests, "Request was throttled; try again later."), sec)
 	}
 	c.v2 = acceptsVersion2(c.ctx.Request.Header.Peek("Accept"))
+	if c.travels() {
+		return c.submit()
+	}
 	if err := c.serveRoute(); err != nil {
 		return err
 	}
@@ -164,6 +204,8 @@ func (c *call) throttle() (waitSec int) {
 	switch {
 	case c.app == nil || c.who.local || c.route.scope == scopeNamedApp:
 		return 0
+	case c.route.pattern == sessionPath && c.door == doorWeb && c.s.opt.Nodes != nil && len(c.ctx.Request.Header.Peek(headerForwarded)) > 0:
+		return 0 // a node asks whether the token is known; the request comes next
 	case c.door == doorShare: // a bucket of its own: a link that many open takes nothing from the app's clients
 		return c.s.shareLimits.take(c.app.ID, sharePerMinute, c.now)
 	}
@@ -240,6 +282,9 @@ func (c *call) body() ([]byte, error) {
 	if enc := c.ctx.Request.Header.ContentEncoding(); len(enc) > 0 && !bytes.EqualFold(enc, []byte("identity")) {
 		return nil, errEncoding
 	}
+	if c.bodyRead {
+		return c.whole, nil
+	}
 	in := c.ctx.RequestBodyStream()
 	if in == nil {
 		body := c.ctx.PostBody()
@@ -257,7 +302,7 @@ func (c *call) body() ([]byte, error) {
 	if announced := c.ctx.Request.Header.ContentLength(); err != nil || announced >= 0 && len(body) != announced {
 		return nil, detail(fasthttp.StatusBadRequest, "The body did not arrive whole.")
 	}
-	c.bodyRead = true
+	c.bodyRead, c.whole = true, body
 	return body, nil
 }
 

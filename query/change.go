@@ -37,7 +37,7 @@ func (c *call) ownID() string {
 // apply makes the change and says what was left out of it.
 func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool, error) {
 	change.App, change.Door, change.At = c.app.ID, spoor.DoorREST, c.now.UnixMilli()
-	n, created, err := c.s.opt.Store.Edit(change)
+	n, created, err := c.store.Edit(change)
 	if misfit := (*spoor.MisfitError)(nil); errors.As(err, &misfit) {
 		return nil, false, fieldError(cut(misfit.Name, 128), cut(misfit.Error(), 500))
 	}
@@ -54,7 +54,7 @@ func (c *call) apply(change *spoor.Edit, ignored []string) (*spoor.Profile, bool
 		return nil, false, err
 	}
 	c.changed = true
-	p, err := c.s.opt.Store.Profile(c.app.ID, n)
+	p, err := c.store.Profile(c.app.ID, n)
 	if err != nil {
 		return nil, false, err
 	}
@@ -78,7 +78,7 @@ func (c *call) createUser() error {
 	}
 	change := &spoor.Edit{UserID: e.userID, Attributes: e.attributes, TagAdd: e.tags, MustCreate: true}
 	if e.userID != "" {
-		numbers, err := c.s.opt.Store.Find(c.app.ID, spoor.LookupUserID, e.userID)
+		numbers, err := c.store.Find(c.app.ID, spoor.LookupUserID, e.userID)
 		if err != nil {
 			return err
 		}

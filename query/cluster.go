@@ -11,7 +11,26 @@ import (
 type Cluster struct {
 	Topic      string             `json:"topic"`
 	Partitions int                `json:"partitions"` // of the topic
+	Node       string             `json:"node"`       // this one's id
 	Read       []ClusterPartition `json:"read"`       // those that this node reads, by number
+	Nodes      []ClusterNode      `json:"nodes"`      // all that were heard of lately, this one too, by id
+}
+
+// ClusterNode is a store node as it said of itself a moment ago.
+type ClusterNode struct {
+	ID         string            `json:"id"`
+	URL        string            `json:"url"` // of its read side
+	Version    string            `json:"version"`
+	Seen       int64             `json:"seen"` // Unix ms
+	Partitions []ClusterProgress `json:"partitions"`
+}
+
+// ClusterProgress is how far a node has stored a partition.
+type ClusterProgress struct {
+	Number int   `json:"partition"`
+	Stored int64 `json:"stored"`
+	End    int64 `json:"end"`
+	First  bool  `json:"first"` // this node does what only one has to do: it posts to webhooks, and asks for what falls due
 }
 
 // ClusterPartition is one partition of the topic. Records are numbered from 0

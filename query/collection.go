@@ -20,9 +20,9 @@ func collectionRoutes() (table []route) {
 		all := publicPrefix + k.name + "/"
 		if k.kind == spoor.CollectionSegment {
 			table = append(table,
-				route{"POST", all + "preview/", scopeApp, read, "segments.preview", (*call).previewSegment},
-				route{"GET", all + ":id/history/", scopeApp, read, "", (*call).segmentHistory},
-				route{"GET", "/api/segments/", scopeApp, read, "", (*call).allSegments},
+				route{"POST", all + "preview/", scopeApp, read, "segments.preview", still, (*call).previewSegment},
+				route{"GET", all + ":id/history/", scopeApp, read, "", still, (*call).segmentHistory},
+				route{"GET", "/api/segments/", scopeApp, read, "", still, (*call).allSegments},
 			)
 		}
 		one := all + ":id/"
@@ -30,14 +30,14 @@ func collectionRoutes() (table []route) {
 			return func(c *call) error { return serve(c, k.kind) }
 		}
 		table = append(table,
-			route{"GET", all, scopeApp, read, "", of((*call).listCollections)},
-			route{"POST", all, scopeApp, write, k.name + ".create", of((*call).createCollection)},
-			route{"GET", one, scopeApp, read, "", of((*call).readCollection)},
-			route{"PUT", one, scopeApp, write, k.name + ".update", of((*call).updateCollection)},
-			route{"PATCH", one, scopeApp, write, k.name + ".update", of((*call).updateCollection)},
-			route{"DELETE", one, scopeApp, write, k.name + ".delete", of((*call).deleteCollection)},
-			route{"GET", one + "users/", scopeApp, read, k.name + ".users", of((*call).listMembers)},
-			route{"GET", one + "companies/", scopeApp, read, "", of((*call).listCompanies)},
+			route{"GET", all, scopeApp, read, "", still, of((*call).listCollections)},
+			route{"POST", all, scopeApp, write, k.name + ".create", logged, of((*call).createCollection)},
+			route{"GET", one, scopeApp, read, "", still, of((*call).readCollection)},
+			route{"PUT", one, scopeApp, write, k.name + ".update", logged, of((*call).updateCollection)},
+			route{"PATCH", one, scopeApp, write, k.name + ".update", logged, of((*call).updateCollection)},
+			route{"DELETE", one, scopeApp, write, k.name + ".delete", logged, of((*call).deleteCollection)},
+			route{"GET", one + "users/", scopeApp, read, k.name + ".users", still, of((*call).listMembers)},
+			route{"GET", one + "companies/", scopeApp, read, "", still, of((*call).listCompanies)},
 		)
 	}
 	return table
@@ -58,7 +58,7 @@ func (c *call) sizer() sizer { return sizer{c, time.Now().Add(countFor)} }
 // size fills the size of a collection, if there is time left.
 func (s sizer) size(of *spoor.Collection) (err error) {
 	if of.Size = -1; time.Now().Before(s.until) {
-		of.Size, err = s.c.s.opt.Store.Members(s.c.app.ID, of, 0, nil)
+		of.Size, err = s.c.store.Members(s.c.app.ID, of, 0, nil)
 	}
 	return err
 }
@@ -68,7 +68,7 @@ func (c *call) listCollections(kind spoor.CollectionKind) error {
 	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
-	all, err := c.s.opt.Store.Collections(c.app.ID, kind)
+	all, err := c.store.Collections(c.app.ID, kind)
 	if err != nil {
 		return err
 	}
@@ -147,7 +147,7 @@ func (c *call) collection(kind spoor.CollectionKind) (*spoor.Collection, error) 
 	if !numeric || id > 1<<31 {
 		return nil, errNotFound
 	}
-	x, err := c.s.opt.Store.Collection(c.app.ID, kind, uint32(id))
+	x, err := c.store.Collection(c.app.ID, kind, uint32(id))
 	if err == nil && x == nil {
 		err = errNotFound
 	}
@@ -155,12 +155,14 @@ func (c *call) collection(kind spoor.CollectionKind) (*spoor.Collection, error) 
 }
 
 func (c *call) replyCollection(status int, x *spoor.Collection) error {
-	if err := c.sizer().size(x); err != nil {
-		return err
-	}
-	var w jsonWriter
-	c.writeCollection(&w, x)
-	return c.reply(status, &w)
+	return c.finish(func(c *call) error {
+		if err := c.sizer().size(x); err != nil {
+			return err
+		}
+		var w jsonWriter
+		c.writeCollection(&w, x)
+		return c.reply(status, &w)
+	})
 }
 
 func (c *call) readCollection(kind spoor.CollectionKind) error {
@@ -251,7 +253,7 @@ func (c *call) updateCollection(kind spoor.CollectionKind) error {
 }
 
 func (c *call) putCollection(status int, x spoor.Collection) error {
-	x, err := c.s.opt.Store.PutCollection(c.app.ID, x)
+	x, err := c.store.PutCollection(c.app.ID, x)
 	if err != nil {
 		return err
 	}
@@ -270,11 +272,11 @@ func (c *call) deleteCollection(kind spoor.CollectionKind) error {
 	}
 	n := int64(0)
 	if kind != spoor.CollectionSegment {
-		if n, err = c.s.opt.Store.Members(c.app.ID, x, 0, nil); err != nil {
+		if n, err = c.store.Members(c.app.ID, x, 0, nil); err != nil {
 			return err
 		}
 	}
-	if err := c.s.opt.Store.DeleteCollection(c.app.ID, kind, x.ID); err != nil {
+	if err := c.store.DeleteCollection(c.app.ID, kind, x.ID); err != nil {
 		return err
 	}
 	c.changed, c.subjects = true, int(n)
@@ -291,12 +293,12 @@ func (c *call) listMembers(kind spoor.CollectionKind) error {
 	if err != nil {
 		return err
 	}
-	count, err := c.s.opt.Store.Members(c.app.ID, x, 0, nil)
+	count, err := c.store.Members(c.app.ID, x, 0, nil)
 	if err != nil {
 		return err
 	}
 	return c.listPeople(people{kind: cursorMembers, in: collection{kind, x.ID}, walk: func(after spoor.Number, fn func(*spoor.Profile) error) error {
-		_, err := c.s.opt.Store.Members(c.app.ID, x, after, fn)
+		_, err := c.store.Members(c.app.ID, x, after, fn)
 		return err
 	}}, count)
 }
@@ -313,7 +315,7 @@ func (c *call) allSegments() error {
 	if err := c.onlyQuery(); err != nil {
 		return err
 	}
-	all, err := c.s.opt.Store.Collections(c.app.ID, spoor.CollectionSegment)
+	all, err := c.store.Collections(c.app.ID, spoor.CollectionSegment)
 	if err != nil {
 		return err
 	}
@@ -354,7 +356,7 @@ func (c *call) previewSegment() error {
 	if x.Filter == nil {
 		return fieldError("filter", "This field is required.")
 	}
-	n, err := c.s.opt.Store.Members(c.app.ID, &x, 0, nil)
+	n, err := c.store.Members(c.app.ID, &x, 0, nil)
 	if err != nil {
 		return err
 	}
@@ -390,12 +392,12 @@ func (c *call) segmentHistory() error {
 		}
 	}
 	today := c.app.Day(c.now.UnixMilli())
-	list, err := c.s.opt.Store.Sizes(c.app.ID, x.ID, today-spoor.Day(days)+1, today)
+	list, err := c.store.Sizes(c.app.ID, x.ID, today-spoor.Day(days)+1, today)
 	if err != nil {
 		return err
 	}
 	if len(list) == 0 || list[len(list)-1].Day != today {
-		n, err := c.s.opt.Store.Members(c.app.ID, x, 0, nil)
+		n, err := c.store.Members(c.app.ID, x, 0, nil)
 		if err != nil {
 			return err
 		}
@@ -431,7 +433,7 @@ func (c *call) segmentsOf() error {
 	if err != nil {
 		return err
 	}
-	list, err := c.s.opt.Store.SegmentsOf(c.app.ID, p.Number)
+	list, err := c.store.SegmentsOf(c.app.ID, p.Number)
 	if err != nil {
 		return err
 	}

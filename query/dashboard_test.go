@@ -149,6 +149,10 @@ func TestDashboardByRole(t *testing.T) {
 				if entries := a.audited(); len(entries) != 0 {
 					t.Fatalf("%s %s%s: refused, but audited: %+v", r.method, place, path, entries)
 				}
+				if r.action == "checkpoint" {
+					f("by a browser", 403, nil, cookie, appHeader)
+					continue
+				}
 				got := a.ask(r.method, path, bodies[r.action], cookie, appHeader)
 				if got.status != want.status || r.method == "GET" && strings.ReplaceAll(got.body, place+"/api/", "/api/") != want.body {
 					t.Errorf("%s %s%s with %s:\n%d %s, by token\n%d %s", r.method, place, path, token, got.status, got.body, want.status, want.body)

@@ -14,18 +14,18 @@ import (
 // the next.
 const deadRetryFor = 25 * time.Second
 
-var errNoOutlet = detail(fasthttp.StatusConflict, "This app's feed goes nowhere. Its settings feed_days and feed_webhook decide that.")
+var errNoOutlet = detail(fasthttp.StatusConflict, "This app's feed goes nowhere. Its settings feed_days, feed_webhook and feed_topic decide that.")
 
 // deadLetters answers how far the feed was delivered, and what was not.
 func (c *call) deadLetters() error {
 	if err := c.only(); err != nil {
 		return err
 	}
-	d, err := c.s.opt.Store.Delivery(c.app.ID)
+	d, err := c.store.Delivery(c.app.ID)
 	if err != nil {
 		return err
 	}
-	newest, _ := c.s.opt.Store.FeedEnd(c.app.ID)
+	newest, _ := c.store.FeedEnd(c.app.ID)
 	var w jsonWriter
 	w.begin('{')
 	w.text("delivered", cursor(d.Cursor))
@@ -33,7 +33,7 @@ func (c *call) deadLetters() error {
 	w.int("dropped", d.Dropped)
 	w.key("dead")
 	w.begin('[')
-	err = c.s.opt.Store.DeadLetters(c.app.ID, func(l *spoor.DeadLetter) error {
+	err = c.store.DeadLetters(c.app.ID, func(l *spoor.DeadLetter) error {
 		w.begin('{')
 		w.text("from", cursor(l.From))
 		w.text("to", cursor(l.To))
@@ -70,7 +70,7 @@ func (c *call) retryDeadLetters() error {
 		return errNoOutlet
 	}
 	var list []spoor.DeadLetter
-	err := c.s.opt.Store.DeadLetters(c.app.ID, func(l *spoor.DeadLetter) error {
+	err := c.store.DeadLetters(c.app.ID, func(l *spoor.DeadLetter) error {
 		if !l.Lost() && (in.From == "" || in.From == cursor(l.From)) {
 			list = append(list, *l)
 		}
@@ -96,6 +96,10 @@ func (c *call) retryDeadLetters() error {
 		w.text("detail", "The webhook answered "+strconv.Itoa(answer.Status)+".")
 	case errors.Is(failed, errNoTime):
 		w.text("detail", "There was no time for all; ask again.")
+	case errors.Is(failed, spoor.ErrFeedRecord):
+		w.text("detail", "The topic takes no record of this size; raise its max.message.bytes.")
+	case failed != nil && c.app.Settings.FeedTopic != "":
+		w.text("detail", "The brokers did not acknowledge.")
 	case failed != nil: // its text names addresses inside
 		w.text("detail", "The webhook did not answer.")
 	}
@@ -119,7 +123,7 @@ func (c *call) sendAgain(list []spoor.DeadLetter) (failed error, left int, err e
 		c.subjects += n
 		c.changed = c.changed || n > 0
 		if err == nil {
-			err = c.s.opt.Store.ReplaceDeadLetter(c.app.ID, l.From, remains)
+			err = c.store.ReplaceDeadLetter(c.app.ID, l.From, remains)
 		}
 		if err != nil {
 			return nil, 0, err

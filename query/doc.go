@@ -28,6 +28,15 @@
 // the one audit function; no handler can forget to. Its entry is on disk before
 // the reply is sent; of a stream, before its last piece.
 //
+// # Clusters
+//
+// With Options.Commands a request that changes something is not done at once: it
+// becomes a spoor.Command, and Apply does it on every node, where the log has it.
+// The column effect of the table says which do. A handler of such a row uses
+// nothing but the command, the call's store, retention, time and randomness: what
+// it takes from anywhere else parts the nodes. Options.Secret must be the same on
+// all, since receipts hold references that are made with it.
+//
 // # Caveats
 //
 // The public paths follow an API that clients already know: the Accept header

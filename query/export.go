@@ -65,7 +65,7 @@ type userRow struct {
 
 // userRows reads the next profiles.
 func (c *call) userRows(after spoor.Number) (rows []userRow, err error) {
-	err = c.s.opt.Store.Profiles(c.app.ID, after, func(p *spoor.Profile) error {
+	err = c.store.Profiles(c.app.ID, after, func(p *spoor.Profile) error {
 		cells := make([]string, len(userColumns))
 		for i, col := range userColumns {
 			cells[i] = harmless(col.cell(p))
@@ -124,7 +124,7 @@ func (c *call) day(name string, byDefault spoor.Day) (spoor.Day, error) {
 
 func (c *call) writeHits(w *bufio.Writer, from, to spoor.Day) error {
 	var line jsonWriter
-	return c.s.opt.Store.ScanHits(c.app.ID, from, to, func(h *spoor.Hit) error {
+	return c.store.ScanHits(c.app.ID, from, to, func(h *spoor.Hit) error {
 		if err := c.s.closing(); err != nil {
 			return err
 		}
@@ -137,7 +137,7 @@ func (c *call) writeHitLine(w *bufio.Writer, line *jsonWriter, h *spoor.Hit) err
 	line.b = line.b[:0]
 	var client int64
 	if h.Profile != 0 {
-		client = c.s.opt.Store.PublicID(c.app.ID, h.Profile)
+		client = c.store.PublicID(c.app.ID, h.Profile)
 	}
 	writeHit(line, h, client)
 	line.b = append(line.b, '\n')
@@ -229,7 +229,7 @@ func writeConsent(w *jsonWriter, consent spoor.Consent) {
 
 // partitions lists the app's days.
 func (c *call) partitions() error {
-	list, err := c.s.opt.Store.Partitions(c.app.ID)
+	list, err := c.store.Partitions(c.app.ID)
 	if err != nil {
 		return err
 	}

@@ -467,8 +467,11 @@ func (f *fakeStore) AppByShare(token string) *spoor.App {
 }
 
 func (f *fakeStore) CreateApp(a *spoor.App) (*spoor.App, error) {
-	a = a.Clone()
-	a.ID = spoor.AppID(len(f.apps.list) + 1)
+	if a = a.Clone(); a.ID == 0 {
+		a.ID = spoor.AppID(len(f.apps.list) + 1)
+	} else if f.apps.App(a.ID) != nil {
+		return nil, spoor.ErrNumberTaken
+	}
 	f.apps.list = append(f.apps.list, a)
 	return a, nil
 }
@@ -626,6 +629,7 @@ func newTestServer(t *testing.T, change ...func(*Options)) *testServer {
 			_, err := fmt.Fprintf(w, "# Record of %d apps, the first is %s\n", len(apps), apps[0].Name)
 			return err
 		},
+		Checkpoint: func() (Checkpoint, error) { return new(fakeCheckpoint), nil }, CheckpointByToken: true,
 		Figures: func() Figures { return Figures{Refusals: []Refusal{{"no_write_key", 3, "there is no write key"}}} },
 		Metrics: func(w io.Writer) error { _, err := io.WriteString(w, "spoor_up 1\n"); return err },
 		Log:     log,
@@ -818,4 +822,6 @@ func (fakeRetention) Outlook(a *spoor.App) (o spoor.Outlook, err error) {
 
 func (fakeRetention) Hurry() {}
 
-func (fakeRetention) Reclaim(context.Context) error { return nil }
+func (fakeRetention) Reclaim(context.Context, bool) (spoor.ReclaimReport, error) {
+	return spoor.ReclaimReport{}, nil
+}

@@ -58,6 +58,11 @@ func (c *call) feed() error {
 	}
 	switch {
 	case stream == "true" || stream == "" && strings.Contains(string(c.ctx.Request.Header.Peek("Accept")), "application/x-ndjson"):
+		for _, name := range []string{"limit", "wait"} {
+			if c.ctx.QueryArgs().Has(name) {
+				return fieldError(name, "A stream does not end and has no pages: leave this out, or write stream=false.")
+			}
+		}
 		return c.streamFeed(after)
 	case stream != "" && stream != "false":
 		return fieldError("stream", "Write true or false.")
@@ -72,7 +77,7 @@ func (c *call) feedCursor() (uint64, error) {
 	if err != nil {
 		return 0, err
 	}
-	newest, _ := c.s.opt.Store.FeedEnd(c.app.ID)
+	newest, _ := c.store.FeedEnd(c.app.ID)
 	if text == "now" {
 		return newest, nil
 	}
@@ -105,7 +110,7 @@ func (c *call) feedNumber(name string, byDefault, least, most int) (int, error) 
 // and gives the cursor behind them.
 func (c *call) readFeed(w *jsonWriter, after uint64, limit int, lines bool) (next uint64, err error) {
 	left := limit
-	next, err = c.s.opt.Store.Feed(c.app.ID, after, func(e *spoor.FeedEntry) error {
+	next, err = c.store.Feed(c.app.ID, after, func(e *spoor.FeedEntry) error {
 		if left == 0 {
 			return ErrStop
 		}
@@ -136,7 +141,7 @@ func (c *call) pageFeed(after uint64, limit int, wait time.Duration) error {
 	until := time.NewTimer(wait)
 	defer until.Stop()
 	for {
-		_, more := c.s.opt.Store.FeedEnd(c.app.ID)
+		_, more := c.store.FeedEnd(c.app.ID)
 		w.b = append(w.b[:0], `{"entries":[`...)
 		begun := len(w.b)
 		next, err := c.readFeed(&w, after, limit, false)
@@ -166,7 +171,7 @@ func (c *call) pageFeed(after uint64, limit int, wait time.Duration) error {
 // streamFeed writes a line for each entry, for as long as the reader stays. A
 // gap before the first entry is a status, one that comes later the last line.
 func (c *call) streamFeed(after uint64) error {
-	if _, err := c.s.opt.Store.Feed(c.app.ID, after, func(*spoor.FeedEntry) error { return ErrStop }); err != nil && !errors.Is(err, ErrStop) {
+	if _, err := c.store.Feed(c.app.ID, after, func(*spoor.FeedEntry) error { return ErrStop }); err != nil && !errors.Is(err, ErrStop) {
 		return err
 	}
 	return c.startStream("application/x-ndjson", "", func(out *bufio.Writer) error { return c.writeFeed(out, after) }, nil)
@@ -177,7 +182,7 @@ func (c *call) writeFeed(out *bufio.Writer, after uint64) error {
 	defer beat.Stop()
 	var w jsonWriter
 	for {
-		_, more := c.s.opt.Store.FeedEnd(c.app.ID)
+		_, more := c.store.FeedEnd(c.app.ID)
 		if app := c.s.opt.Apps.App(c.app.ID); c.accessEnded() || app == nil || app.Settings.FeedDays == 0 {
 			return nil
 		}

@@ -95,6 +95,11 @@ func TestFeedPages(t *testing.T) {
 	if r := ts.do("GET", "/api/feed/?after=21", "shop-read", ""); r.status != 410 || !strings.Contains(r.body, `"oldest":"20"`) {
 		t.Errorf("ahead of the newest entry: %d %s", r.status, r.body)
 	}
+	for _, both := range []string{"limit=5", "wait=1"} {
+		if r := ts.do("GET", "/api/feed/?stream=true&"+both, "shop-read", ""); r.status != 400 || !strings.Contains(string(r.body), both[:4]) {
+			t.Errorf("a stream with %s is answered %d %s", both, r.status, r.body)
+		}
+	}
 	if r := ts.do("GET", "/api/feed/?after=12&stream=true", "shop-read", ""); r.status != 410 {
 		t.Errorf("a stream behind a gap: %d %s", r.status, r.body)
 	}

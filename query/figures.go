@@ -167,7 +167,7 @@ func (c *call) readFigures() error {
 	w.begin('{')
 	w.int("bytes", f.DiskBytes)
 	w.int("free_bytes", f.DiskFreeBytes)
-	w.bool("writable", c.s.opt.Store.Writable() == nil)
+	w.bool("writable", c.store.Writable() == nil)
 	w.end('}')
 	w.key("refusals")
 	w.begin('[')

@@ -70,12 +70,12 @@ func (c *call) peopleBy(text string) (people []*spoor.Profile, err error) {
 		return err
 	}
 	if id, numeric := publicID(text); numeric {
-		if err := add(c.s.opt.Store.ProfileByID(c.app.ID, id)); err != nil {
+		if err := add(c.store.ProfileByID(c.app.ID, id)); err != nil {
 			return nil, err
 		}
 	}
 	for _, by := range whom(text) {
-		numbers, err := c.s.opt.Store.Find(c.app.ID, by, text)
+		numbers, err := c.store.Find(c.app.ID, by, text)
 		if err != nil {
 			return nil, err
 		}
@@ -83,7 +83,7 @@ func (c *call) peopleBy(text string) (people []*spoor.Profile, err error) {
 			if len(people) == findMax {
 				return people, nil
 			}
-			if err := add(c.s.opt.Store.Profile(c.app.ID, n)); err != nil {
+			if err := add(c.store.Profile(c.app.ID, n)); err != nil {
 				return nil, err
 			}
 		}

@@ -23,7 +23,7 @@ func (c *call) health() error {
 // ready is red when the store cannot write. The reason is told in full to the
 // operator only; other errors may hold paths of the machine.
 func (c *call) ready() error {
-	err := c.s.opt.Store.Writable()
+	err := c.store.Writable()
 	status := fasthttp.StatusOK
 	var w jsonWriter
 	w.begin('{')

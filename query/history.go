@@ -51,7 +51,7 @@ func (c *call) history(fits func(*spoor.Hit) bool, write func(*jsonWriter, *spoo
 	var w jsonWriter
 	var count, shown, last int64
 	waiting := behind != 0
-	err = c.s.opt.Store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
+	err = c.store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
 		if !fits(h) {
 			return nil
 		}

@@ -1,6 +1,7 @@
 package query
 
 import (
+	"slices"
 	"time"
 
 	"github.com/spoorhq/spoor"
@@ -31,7 +32,7 @@ func (c *call) createLink() error {
 	if in.Key == "" {
 		in.Key = liveKey(c.app, c.now)
 	}
-	if owner := c.s.opt.Apps.AppByKey(in.Key); owner == nil || owner.ID != c.app.ID {
+	if !slices.ContainsFunc(c.app.Keys, func(k spoor.WriteKey) bool { return k.Key == in.Key && spoor.Live(k.Expires, c.now) }) {
 		errs.add("key", "Give a write key of the app that has not expired.")
 	}
 	if err := errs.err(); err != nil {
@@ -40,7 +41,7 @@ func (c *call) createLink() error {
 	if c.app.LinkSecret == "" {
 		err := c.change(func(a *spoor.App) error {
 			if a.LinkSecret == "" { // else another request was faster
-				a.LinkSecret = secret(32)
+				a.LinkSecret = c.secret(32)
 			}
 			return nil
 		})

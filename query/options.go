@@ -28,6 +28,19 @@ type Options struct {
 	Privacy func(w io.Writer, apps []*spoor.App) error
 	// Cluster tells how far the topic is stored that this process reads; nil: 409.
 	Cluster func() (*Cluster, error)
+	// Commands is the log by which changes come to all nodes of a cluster, in place
+	// of making them here at once; nil: there is no cluster.
+	Commands CommandLog
+	// Digests compares store nodes; nil: 409.
+	Digests Digests
+	// Nodes are those that have the apps which this one has not: requests about
+	// them are answered there. Nil: there are none.
+	Nodes Nodes
+	// Checkpoint makes a copy of the whole store, to be sent; nil: 404.
+	Checkpoint func() (Checkpoint, error)
+	// CheckpointByToken lets the control plane fetch it too, and so see all personal
+	// data. By default only the local socket may.
+	CheckpointByToken bool
 	// TopicKeeps is how long the topic that this process reads keeps what came in;
 	// receipts say until when. Default: there is no topic.
 	TopicKeeps time.Duration

@@ -34,19 +34,25 @@ type OutletOptions struct {
 	// Private lets webhooks lie in private networks: see spoor.NewWebhooks.
 	Private bool
 	// RetryFirst is how long a receiver that failed is left alone at first;
-	// doubles up to an hour. Default 30 s.
+	// doubles up to an hour. Default 30 s. Brokers are tried again after a
+	// second, or this if it is less, up to every 30 s.
 	RetryFirst time.Duration
+	// Topics takes what goes to Kafka; nil: no brokers are known.
+	Topics Topics
+	// Mine says of which apps the feeds are this process's to deliver, at the moment;
+	// default: all.
+	Mine func(spoor.AppID) bool
 }
 
-// Outlet posts the feed of each app to its webhook (settings feed_days,
-// feed_webhook), in order and one request at a time. Where delivery stands is
-// stored after each 2xx, so a crash repeats entries, under the same ids, and
-// skips none.
+// Outlet sends the feed of each app to its webhook or topic (settings feed_days,
+// feed_webhook, feed_topic), in order and one request at a time. Where delivery
+// stands is stored after each 2xx or acknowledgement, so a crash repeats entries,
+// under the same ids, and skips none.
 //
-// A receiver that is down (5xx, 408, 429, no answer) is tried for as long as the
-// entries are kept. What it refuses by any other answer becomes a dead letter
-// after eight attempts, and what became too old at once; delivery goes on
-// behind it.
+// A receiver that is down (5xx, 408, 429, no answer), and brokers that do not
+// acknowledge, are tried for as long as the entries are kept. What a webhook
+// refuses by any other answer becomes a dead letter after eight attempts, what is
+// too large for a topic or became too old at once; delivery goes on behind it.
 type Outlet struct {
 	opt   OutletOptions
 	hooks *spoor.Webhooks
@@ -55,8 +61,10 @@ type Outlet struct {
 	mu    sync.Mutex
 	turns map[spoor.AppID]chan struct{} // with an entry while somebody sends for the app
 
-	figures struct{ entries, failed, dead, lost, down atomic.Int64 }
+	webhooks, topics outletCounters
 }
+
+type outletCounters struct{ entries, failed, dead, lost, down atomic.Int64 }
 
 // NewOutlet makes one that does not run yet.
 func NewOutlet(opt OutletOptions) *Outlet {
@@ -65,6 +73,9 @@ func NewOutlet(opt OutletOptions) *Outlet {
 	}
 	if opt.Log == nil {
 		opt.Log = slog.New(slog.DiscardHandler)
+	}
+	if opt.Mine == nil {
+		opt.Mine = func(spoor.AppID) bool { return true }
 	}
 	if opt.RetryFirst <= 0 {
 		opt.RetryFirst = 30 * time.Second
@@ -77,17 +88,29 @@ func NewOutlet(opt OutletOptions) *Outlet {
 
 // OutletFigures are counters for metrics, since the start.
 type OutletFigures struct {
-	Entries int64 // that webhooks took
-	Failed  int64 // requests that were not answered 2xx
+	Entries int64 // that were taken
+	Failed  int64 // requests that were not answered 2xx, or acknowledged
 	Dead    int64 // dead letters, refused
 	Lost    int64 // … and lost, because they became too old
-	Down    int64 // apps whose webhook did not take the last request
+	Down    int64 // apps whose webhook or topic did not take the last request
 }
 
-// Figures reads the counters.
-func (o *Outlet) Figures() OutletFigures {
-	f := &o.figures
+// Figures reads the counters of webhooks.
+func (o *Outlet) Figures() OutletFigures { return o.webhooks.read() }
+
+// TopicFigures reads those of topics.
+func (o *Outlet) TopicFigures() OutletFigures { return o.topics.read() }
+
+func (f *outletCounters) read() OutletFigures {
 	return OutletFigures{Entries: f.entries.Load(), Failed: f.failed.Load(), Dead: f.dead.Load(), Lost: f.lost.Load(), Down: f.down.Load()}
+}
+
+// counters are those of where an app's feed goes, with the word for it.
+func (o *Outlet) counters(app *spoor.App) (f *outletCounters, word string) {
+	if app.Settings.FeedTopic != "" {
+		return &o.topics, "topic"
+	}
+	return &o.webhooks, "webhook"
 }
 
 // Run delivers until ctx ends.
@@ -109,22 +132,23 @@ func (o *Outlet) Run(ctx context.Context) {
 	}
 }
 
-// dispatch keeps a courier for each app that has somewhere to deliver to. One
-// whose address has changed is followed by another, which tries at once.
+// dispatch keeps a courier for each app that is ours and has somewhere to deliver
+// to. One whose address has changed is followed by another, which tries at once.
 func (o *Outlet) dispatch(ctx context.Context, couriers map[spoor.AppID]*courier) {
 	for id, c := range couriers {
 		select {
 		case <-c.ended:
 			delete(couriers, id)
 		default:
-			if app := o.opt.Apps.App(id); app == nil || app.Settings.FeedTarget() != c.target {
+			if app := o.opt.Apps.App(id); app == nil || app.Settings.FeedTarget() != c.target || !o.opt.Mine(id) {
 				c.stop()
 			}
 		}
 	}
 	for _, app := range o.opt.Apps.AllApps() {
-		if target := app.Settings.FeedTarget(); target != "" && couriers[app.ID] == nil {
+		if target := app.Settings.FeedTarget(); target != "" && couriers[app.ID] == nil && o.opt.Mine(app.ID) {
 			c := &courier{o: o, app: app.ID, target: target, ended: make(chan struct{})}
+			c.figures, c.word = o.counters(app)
 			var own context.Context
 			own, c.stop = context.WithCancel(ctx)
 			couriers[app.ID] = c
@@ -133,13 +157,15 @@ func (o *Outlet) dispatch(ctx context.Context, couriers map[spoor.AppID]*courier
 	}
 }
 
-// courier delivers the feed of one app to one address.
+// courier delivers the feed of one app to one address or topic.
 type courier struct {
-	o      *Outlet
-	app    spoor.AppID
-	target string
-	stop   context.CancelFunc
-	ended  chan struct{}
+	o       *Outlet
+	app     spoor.AppID
+	target  string
+	figures *outletCounters
+	word    string // what the target is
+	stop    context.CancelFunc
+	ended   chan struct{}
 
 	at       spoor.Delivery
 	begun    bool   // at is what is stored, or newer
@@ -216,20 +242,30 @@ func (c *courier) step(ctx context.Context) (pause time.Duration, err error) {
 
 // deliver sends entries and notes what came of it.
 func (c *courier) deliver(ctx context.Context, app *spoor.App, s shipment) (pause time.Duration, err error) {
-	failed := c.o.post(ctx, app, s.body)
+	taken, failed := c.o.send(ctx, app, s)
 	switch {
-	case failed == nil:
-		c.o.figures.entries.Add(int64(s.entries))
+	case taken > 0: // what failed behind them is met again
+		c.figures.entries.Add(int64(taken))
+		if c.failures > 0 {
+			c.o.opt.Log.Info("a "+c.word+" takes entries of the feed again", "app", app.Name, "attempts", c.failures+1)
+		}
 		c.settle()
-		return 0, c.advance(s.next, nil)
+		return 0, c.advance(s.behind(taken), nil)
 	case ctx.Err() != nil:
 		return 0, ctx.Err()
+	case errors.Is(failed, spoor.ErrFeedRecord):
+		return 0, c.giveUp(app, s.records[0].Number, spoor.DeadLetter{
+			From: s.first, To: s.first, Entries: 1, Status: http.StatusRequestEntityTooLarge, Attempts: 1,
+		})
 	}
 	if c.failures == 0 {
-		c.o.figures.down.Add(1)
-		c.o.opt.Log.Warn("a webhook did not take entries of the feed; they are tried again", "app", app.Name, "entry", s.first, "error", failed)
+		c.figures.down.Add(1)
+		c.o.opt.Log.Warn("a "+c.word+" did not take entries of the feed; they are tried again", "app", app.Name, "entry", s.first, "error", failed)
 	}
 	c.failures++
+	if app.Settings.FeedTopic != "" {
+		return min(topicRare, min(topicFirst, c.o.opt.RetryFirst)<<min(c.failures-1, 20)), nil
+	}
 	pause = min(outletRare, c.o.opt.RetryFirst<<min(c.failures-1, 20))
 	var answer *spoor.WebhookError
 	if !errors.As(failed, &answer) || passing(answer.Status) {
@@ -242,17 +278,21 @@ func (c *courier) deliver(ctx context.Context, app *spoor.App, s shipment) (paus
 	if c.refusals++; c.refusals < outletTries {
 		return pause, nil
 	}
-	dead := spoor.DeadLetter{
-		From: s.first, To: s.last, Entries: s.entries,
-		At: c.o.opt.Now().UnixMilli(), Status: answer.Status, Attempts: c.refusals,
-	}
-	if err := c.advance(s.next, &dead); err != nil {
-		return 0, err
+	return 0, c.giveUp(app, s.next, spoor.DeadLetter{
+		From: s.first, To: s.last, Entries: s.entries, Status: answer.Status, Attempts: c.refusals,
+	})
+}
+
+// giveUp leaves entries out that were refused, and goes on behind them.
+func (c *courier) giveUp(app *spoor.App, next uint64, dead spoor.DeadLetter) error {
+	dead.At = c.o.opt.Now().UnixMilli()
+	if err := c.advance(next, &dead); err != nil {
+		return err
 	}
 	c.settle()
-	c.o.figures.dead.Add(1)
-	c.o.opt.Log.Error("a webhook refused entries of the feed; they are left out, see spoor feed --dead", "app", app.Name, "from", dead.From, "to", dead.To, "status", dead.Status)
-	return 0, nil
+	c.figures.dead.Add(1)
+	c.o.opt.Log.Error("a "+c.word+" refused entries of the feed; they are left out, see spoor feed --dead", "app", app.Name, "from", dead.From, "to", dead.To, "status", dead.Status)
+	return nil
 }
 
 // lose notes entries that went before they were delivered.
@@ -261,15 +301,15 @@ func (c *courier) lose(app *spoor.App, gap *spoor.FeedGap) error {
 	if err := c.advance(gap.Oldest, &dead); err != nil {
 		return err
 	}
-	c.o.figures.lost.Add(1)
-	c.o.opt.Log.Error("entries of the feed became too old before a webhook took them; its owner should read all users again", "app", app.Name, "from", dead.From, "to", dead.To)
+	c.figures.lost.Add(1)
+	c.o.opt.Log.Error("entries of the feed became too old before a "+c.word+" took them; its owner should read all users again", "app", app.Name, "from", dead.From, "to", dead.To)
 	return nil
 }
 
 // settle forgets what failed.
 func (c *courier) settle() {
 	if c.failures > 0 {
-		c.o.figures.down.Add(-1)
+		c.figures.down.Add(-1)
 	}
 	c.failures = 0
 }
@@ -332,17 +372,48 @@ func (o *Outlet) enter(ctx context.Context, app spoor.AppID) (leave func(), err 
 	}
 }
 
-// shipment is what one request carries.
+// shipment is what one request carries: body or records.
 type shipment struct {
 	body        []byte
+	records     []spoor.FeedRecord
 	entries     int
 	first, last uint64 // of the entries
 	next        uint64 // cursor behind them
 }
 
+// note counts an entry.
+func (s *shipment) note(n uint64) {
+	if s.entries == 0 {
+		s.first = n
+	}
+	s.entries++
+	s.last = n
+}
+
+// past is the error of a walk as far as it concerns the shipment: a gap behind
+// some entries is met by who goes on from them.
+func (s *shipment) past(err error) error {
+	var gap *spoor.FeedGap
+	if errors.Is(err, ErrStop) || errors.As(err, &gap) && s.entries > 0 {
+		return nil
+	}
+	return err
+}
+
+// behind is the cursor behind the first so many entries, one at least.
+func (s *shipment) behind(taken int) uint64 {
+	if taken < s.entries {
+		return s.records[taken-1].Number
+	}
+	return s.next
+}
+
 // gather makes a request of what is behind a cursor, up to an entry if that is
-// not 0. A gap behind some entries is met by who goes on from them.
+// not 0.
 func (o *Outlet) gather(app *spoor.App, behind, through uint64) (s shipment, err error) {
+	if app.Settings.FeedTopic != "" {
+		return o.gatherRecords(app, behind, through)
+	}
 	var w jsonWriter
 	w.begin('{')
 	w.text("app", app.Name)
@@ -352,29 +423,33 @@ func (o *Outlet) gather(app *spoor.App, behind, through uint64) (s shipment, err
 		if s.entries == outletEntries || len(w.b) >= outletBytes || through != 0 && e.Number > through {
 			return ErrStop
 		}
-		if s.entries == 0 {
-			s.first = e.Number
-		}
-		s.entries++
-		s.last = e.Number
+		s.note(e.Number)
 		writeFeedEntry(&w, e, false)
 		return nil
 	})
 	w.end(']')
 	w.end('}')
 	s.body = w.b
-	var gap *spoor.FeedGap
-	if errors.Is(err, ErrStop) || errors.As(err, &gap) && s.entries > 0 {
-		err = nil
+	return s, s.past(err)
+}
+
+// send gives how many entries, from the first on, were taken: of a webhook all or
+// none. It counts what fails.
+func (o *Outlet) send(ctx context.Context, app *spoor.App, s shipment) (taken int, err error) {
+	if topic := app.Settings.FeedTopic; topic != "" {
+		taken, err = o.produce(ctx, topic, s)
+	} else if err = o.post(ctx, app, s.body); err == nil {
+		taken = s.entries
 	}
-	return s, err
+	if err != nil {
+		f, _ := o.counters(app)
+		f.failed.Add(1)
+	}
+	return taken, err
 }
 
 func (o *Outlet) post(ctx context.Context, app *spoor.App, body []byte) error {
 	err := o.hooks.Post(ctx, app.Settings.FeedTarget(), app.WebhookSecret, body, o.opt.Now())
-	if err != nil {
-		o.figures.failed.Add(1)
-	}
 	var with *url.Error
 	if errors.As(err, &with) { // the address may hold a secret, and errors are logged
 		err = fmt.Errorf("it did not answer: %w", with.Err)
@@ -383,18 +458,22 @@ func (o *Outlet) post(ctx context.Context, app *spoor.App, body []byte) error {
 }
 
 // retry sends the entries of a dead letter again, as far as they are kept. What
-// is left of it stays a dead letter; failed is why, if the webhook did not take
-// all that is kept.
+// is left of it stays a dead letter; failed is why, if not all that is kept was
+// taken.
 func (o *Outlet) retry(ctx context.Context, app *spoor.App, l spoor.DeadLetter) (delivered int, left []spoor.DeadLetter, failed, err error) {
 	now := o.opt.Now().UnixMilli()
+	figures, _ := o.counters(app)
+	var tooLarge error
 	for at := l.From - 1; at < l.To && failed == nil; {
 		leave, err := o.enter(ctx, app.ID)
 		if err != nil {
 			return delivered, append(left, rest(l, at, delivered)), errNoTime, nil
 		}
+		taken := 0
 		s, err := o.gather(app, at, l.To)
 		if err == nil && s.entries > 0 {
-			failed = o.post(ctx, app, s.body)
+			taken, failed = o.send(ctx, app, s)
+			figures.entries.Add(int64(taken))
 		}
 		if leave(); failed != nil && ctx.Err() != nil {
 			failed = errNoTime
@@ -410,7 +489,16 @@ func (o *Outlet) retry(ctx context.Context, app *spoor.App, l spoor.DeadLetter) 
 			at = to
 		case err != nil:
 			return delivered, nil, nil, err
-		case failed != nil:
+		case taken > 0 || s.entries == 0: // what failed behind them is met again
+			failed = nil
+			delivered += taken
+			at = s.behind(taken)
+		case errors.Is(failed, spoor.ErrFeedRecord): // the one entry; those behind it may go
+			left = append(left, spoor.DeadLetter{
+				From: s.first, To: s.first, Entries: 1, At: now, Status: http.StatusRequestEntityTooLarge, Attempts: l.Attempts + 1,
+			})
+			at, tooLarge, failed = s.first, failed, nil
+		default:
 			again := rest(l, at, delivered)
 			var answer *spoor.WebhookError
 			if errors.As(failed, &answer) {
@@ -418,16 +506,18 @@ func (o *Outlet) retry(ctx context.Context, app *spoor.App, l spoor.DeadLetter) 
 				again.Attempts++
 			}
 			left = append(left, again)
-		default:
-			delivered += s.entries
-			o.figures.entries.Add(int64(s.entries))
-			at = s.next
 		}
+	}
+	if failed == nil {
+		failed = tooLarge
 	}
 	return delivered, left, failed, nil
 }
 
-var errNoTime = errors.New("there was no time for it")
+var (
+	errNoTime    = errors.New("there was no time for it")
+	errNoBrokers = errors.New("no brokers are known; start serve with --feed-kafka (SPOOR_FEED_KAFKA)")
+)
 
 // rest is what is behind a cursor of a dead letter.
 func rest(l spoor.DeadLetter, at uint64, delivered int) spoor.DeadLetter {

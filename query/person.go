@@ -111,11 +111,11 @@ func (c *call) writePerson(out *bufio.Writer, p *spoor.Profile) error {
 	}
 	w.end(']')
 	w.key("retention")
-	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli())))
+	writeVerdict(&w, c.app, p, c.retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli())))
 	w.key("hits")
 	w.begin('[')
 	first := true
-	err := c.s.opt.Store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
+	err := c.store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
 		if !first {
 			w.b = append(w.b, ",\n"...)
 		}
@@ -153,7 +153,7 @@ func (c *call) writePersonCSV(out *bufio.Writer, p *spoor.Profile) error {
 			return err
 		}
 	}
-	v := c.s.opt.Retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli()))
+	v := c.retention.Judge(c.app, p, c.app.Day(c.now.UnixMilli()))
 	if v.Due != 0 {
 		if err := put("retention", "due", v.Due.String(), "", "", ""); err != nil {
 			return err
@@ -177,7 +177,7 @@ func (c *call) writePersonCSV(out *bufio.Writer, p *spoor.Profile) error {
 			return err
 		}
 	}
-	err := c.s.opt.Store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
+	err := c.store.Hits(c.app.ID, p.Number, func(h *spoor.Hit) error {
 		var line jsonWriter
 		writeHit(&line, h, p.ID)
 		if err := put("hit", h.Kind.String(), string(line.b), h.Door.String(), spoor.PurposeAnalytics, formatTime(happened(h))); err != nil {

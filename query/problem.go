@@ -123,6 +123,8 @@ func problemOf(err error) (p *problem, known bool) {
 		return errClosing, true
 	case errors.Is(err, spoor.ErrNoProfile), errors.Is(err, spoor.ErrNoCollection):
 		return errNotFound, true
+	case errors.Is(err, spoor.ErrNumberTaken):
+		return errNumberTaken, true
 	case errors.As(err, &gap):
 		return errGone(gap), true
 	case errors.As(err, &bad):

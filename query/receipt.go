@@ -66,7 +66,7 @@ func (c *call) receipts() error {
 	return c.startStream("application/x-ndjson", cutLine, func(w *bufio.Writer) error {
 		var line jsonWriter
 		for _, id := range ids {
-			err := c.s.opt.Store.Receipts(id, func(r *spoor.Receipt) error {
+			err := c.store.Receipts(id, func(r *spoor.Receipt) error {
 				if gone && r.App != name {
 					return nil
 				}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"time"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -28,8 +29,9 @@ type Retention interface {
 	// minute or so. Nil: nobody was erased; a receipt beside an error says that
 	// somebody was. It fails with a *spoor.HeldError.
 	Erase(ctx context.Context, app spoor.AppID, n spoor.Number, subject string, wait bool) (*spoor.Receipt, error)
-	// Reclaim gives the bytes of what was removed back before it returns.
-	Reclaim(ctx context.Context) error
+	// Reclaim gives the bytes of what was removed on request back before it returns,
+	// with full all.
+	Reclaim(ctx context.Context, full bool) (spoor.ReclaimReport, error)
 	// Hurry asks for the bytes of what was removed to be given back soon.
 	Hurry()
 	// Sweep removes what is due now; with wait the bytes that are due are given
@@ -48,7 +50,7 @@ func (c *call) retentionOf() error {
 	}
 	var w jsonWriter
 	today := c.app.Day(c.now.UnixMilli())
-	writeVerdict(&w, c.app, p, c.s.opt.Retention.Judge(c.app, p, today))
+	writeVerdict(&w, c.app, p, c.retention.Judge(c.app, p, today))
 	return c.reply(fasthttp.StatusOK, &w)
 }
 
@@ -60,16 +62,16 @@ func (c *call) readRetention() error {
 	if err := c.onlyQuery(); err != nil {
 		return err
 	}
-	o, err := c.s.opt.Retention.Outlook(c.app)
+	o, err := c.retention.Outlook(c.app)
 	if err != nil {
 		return err
 	}
-	days, err := c.s.opt.Store.Partitions(c.app.ID)
+	days, err := c.store.Partitions(c.app.ID)
 	if err != nil {
 		return err
 	}
 	var newest []spoor.Receipt
-	err = c.s.opt.Store.Receipts(c.app.ID, func(r *spoor.Receipt) error {
+	err = c.store.Receipts(c.app.ID, func(r *spoor.Receipt) error {
 		if newest = append(newest, *r); len(newest) > receiptsShown {
 			newest = slices.Delete(newest, 0, 1)
 		}
@@ -131,7 +133,7 @@ func (c *call) eraseUser() error {
 	if err != nil {
 		return err
 	}
-	r, err := c.s.opt.Retention.Erase(context.Background(), c.app.ID, p.Number, c.s.reference(c.app.ID, p.ID), wait == "true")
+	r, err := c.retention.Erase(c.life, c.app.ID, p.Number, c.s.reference(c.app.ID, p.ID), wait == "true" && !c.applied)
 	c.changed = r != nil
 	if err != nil {
 		return err
@@ -144,9 +146,34 @@ func (c *call) eraseUser() error {
 		c.ctx.SetStatusCode(fasthttp.StatusNoContent)
 		return nil
 	}
-	var w jsonWriter
-	c.s.writeReceipt(&w, r)
-	return c.reply(fasthttp.StatusOK, &w)
+	return c.finish(func(c *call) error {
+		if c.travels() {
+			if r, err = c.reclaimed(r.ID); err != nil {
+				return err
+			}
+		}
+		var w jsonWriter
+		c.s.writeReceipt(&w, r)
+		return c.reply(fasthttp.StatusOK, &w)
+	})
+}
+
+// reclaimed gives bytes back on this node, and returns a receipt as it is then.
+func (c *call) reclaimed(id uint64) (r *spoor.Receipt, err error) {
+	if _, err := c.retention.Reclaim(c.life, false); err != nil {
+		return nil, err
+	}
+	err = c.store.Receipts(c.app.ID, func(one *spoor.Receipt) error {
+		if one.ID == id {
+			found := *one
+			r = &found
+		}
+		return nil
+	})
+	if err == nil && r == nil {
+		err = errNotFound // the app is gone meanwhile
+	}
+	return r, err
 }
 
 func writeVerdict(w *jsonWriter, app *spoor.App, p *spoor.Profile, v spoor.Verdict) {
@@ -205,7 +232,7 @@ func (c *call) planSweep() error {
 			if on == 0 {
 				on = a.Day(c.now.UnixMilli())
 			}
-			err := c.s.opt.Retention.Plan(a, on, func(p *spoor.Profile, v spoor.Verdict) error {
+			err := c.retention.Plan(a, on, func(p *spoor.Profile, v spoor.Verdict) error {
 				line.b = line.b[:0]
 				writeVerdict(&line, a, p, v)
 				line.b = append(line.b, '\n')
@@ -231,7 +258,7 @@ func (c *call) planSweep() error {
 
 // planDays writes which days would lose hits or statistics for their age.
 func (c *call) planDays(w *bufio.Writer, a *spoor.App, on spoor.Day) error {
-	return c.s.opt.Retention.PlanDays(a, on, func(p spoor.Partition, why string) error {
+	return c.retention.PlanDays(a, on, func(p spoor.Partition, why string) error {
 		var line jsonWriter
 		line.begin('{')
 		line.text("app", a.Name)
@@ -246,13 +273,39 @@ func (c *call) planDays(w *bufio.Writer, a *spoor.App, on spoor.Day) error {
 	})
 }
 
+// sweepCluster sweeps each app by the log of the cluster, and gives the bytes of
+// this node back if that is asked for.
+func (c *call) sweepCluster(ctx context.Context, full, wait bool) (r spoor.Sweep, err error) {
+	began := time.Now()
+	for _, a := range c.s.opt.Apps.AllApps() {
+		if c.s.elsewhere(a) {
+			continue // its nodes are asked themselves
+		}
+		part, err := c.s.opt.Commands.Retain(ctx, a.ID)
+		if err != nil {
+			return r, c.unsent(fmt.Errorf("cannot sweep app %q: %w", a.Name, err))
+		}
+		r.Apps = append(r.Apps, part)
+	}
+	r.Decided = time.Since(began)
+	if full || wait {
+		r.Reclaimed, err = c.retention.Reclaim(ctx, full)
+	}
+	r.Took = time.Since(began)
+	return r, err
+}
+
 // sweep removes what is due now.
 func (c *call) sweep() error {
 	var in struct{ Full, Wait bool }
 	if err := c.readJSON(&in); err != nil {
 		return err
 	}
-	r, err := c.s.opt.Retention.Sweep(context.Background(), in.Full, in.Wait)
+	sweep := c.retention.Sweep
+	if c.s.opt.Commands != nil {
+		sweep = c.sweepCluster
+	}
+	r, err := sweep(c.life, in.Full, in.Wait)
 	for _, a := range r.Apps {
 		c.subjects += int(a.Profiles)
 		c.changed = c.changed || a.Profiles+a.Aged.Hits > 0

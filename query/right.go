@@ -36,7 +36,7 @@ func (c *call) setRight(right spoor.Right, until spoor.Day) error {
 	if err != nil {
 		return err
 	}
-	if p, err = c.s.opt.Store.SetRight(c.app.ID, p.Number, right, until); err != nil {
+	if p, err = c.store.SetRight(c.app.ID, p.Number, right, until); err != nil {
 		return err
 	}
 	c.changed = true
@@ -89,7 +89,7 @@ func (c *call) objection(on bool) error {
 	if strings.Trim(in.Who, "+-() 0123456789") == "" {
 		by = append(by, spoor.LookupPhone)
 	}
-	changed, subject, err := c.s.object(c.app, in.Who, by, on)
+	changed, subject, err := object(c.store, c.app, in.Who, by, on)
 	if c.subject = subject; changed {
 		c.changed, c.subjects = true, 1
 	}
@@ -105,8 +105,8 @@ func (c *call) objection(on bool) error {
 
 // object changes an objection, and tells whether it did, also where it failed
 // half-way, and the public id of the last profile that it concerns.
-func (s *Server) object(app *spoor.App, who string, by []spoor.Lookup, on bool) (changed bool, subject int64, err error) {
-	changed, err = s.opt.Store.Object(app.ID, who, by, on)
+func object(st Store, app *spoor.App, who string, by []spoor.Lookup, on bool) (changed bool, subject int64, err error) {
+	changed, err = st.Object(app.ID, who, by, on)
 	if err != nil {
 		return changed, 0, err
 	}
@@ -115,12 +115,12 @@ func (s *Server) object(app *spoor.App, who string, by []spoor.Lookup, on bool) 
 		until = spoor.Forever
 	}
 	for _, kind := range by { // whoever is known by it objects as a whole
-		numbers, err := s.opt.Store.Find(app.ID, kind, who)
+		numbers, err := st.Find(app.ID, kind, who)
 		if err != nil {
 			return changed, subject, err
 		}
 		for _, n := range numbers {
-			p, err := s.opt.Store.SetRight(app.ID, n, spoor.RightObject, until)
+			p, err := st.SetRight(app.ID, n, spoor.RightObject, until)
 			if errors.Is(err, spoor.ErrNoProfile) {
 				continue // gone meanwhile
 			}
@@ -136,10 +136,10 @@ func (s *Server) object(app *spoor.App, who string, by []spoor.Lookup, on bool) 
 // Object makes the person with a profile key object, who followed a signed
 // link. It returns once that and its entry in the audit log are on disk.
 func (s *Server) Object(app *spoor.App, key string) error {
-	changed, subject, err := s.object(app, key, []spoor.Lookup{spoor.LookupKey}, true)
+	changed, subject, err := object(s.opt.Store, app, key, []spoor.Lookup{spoor.LookupKey}, true)
 	if changed {
-		s.enter(spoor.Access{
-			Actor: spoor.ActorPerson, App: app.ID, AppName: app.Name, Action: "objections.add",
+		s.enter(s.opt.Store, spoor.Access{
+			At: s.opt.Now().UnixMilli(), Actor: spoor.ActorPerson, App: app.ID, AppName: app.Name, Action: "objections.add",
 			Subjects: 1, Ref: s.reference(app.ID, subject), Complete: err == nil,
 		})
 	}

@@ -27,8 +27,22 @@ type route struct {
 	scope   scope
 	role    spoor.Role
 	action  string // name in the audit log; empty: touches no personal data
+	effect  effect
 	serve   func(*call) error
 }
+
+// effect says what a route does to what is stored, and so whether it goes
+// through the log of a cluster.
+type effect uint8
+
+const (
+	still    effect = iota // reads or computes, and changes nothing
+	logged                 // a change in one commit
+	stepped                // a change in several commits; applied again it comes to the same
+	unsigned               // as logged while the app has no secret for links, then still
+	spread                 // its handler sends commands of its own, to each app
+	local                  // changes what each node has for itself: where delivery stands
+)
 
 const (
 	read  = spoor.RoleRead
@@ -40,104 +54,108 @@ const (
 const (
 	apiPrefix    = "/api/"
 	publicPrefix = "/api/public/"
+	sessionPath  = "/api/session/"
 )
 
 // routes is every path that is served. Where two patterns fit a path, the
 // first one does.
 func routes() []route {
 	table := []route{
-		{"GET", "/healthz/", scopeNone, "", "", (*call).health},
-		{"GET", "/readyz/", scopeNone, "", "", (*call).ready},
-		{"GET", "/metrics/", scopeNone, "", "", (*call).metrics},
+		{"GET", "/healthz/", scopeNone, "", "", still, (*call).health},
+		{"GET", "/readyz/", scopeNone, "", "", still, (*call).ready},
+		{"GET", "/metrics/", scopeNone, "", "", still, (*call).metrics},
 
-		{"GET", "/api/public/users/", scopeApp, read, "users.list", (*call).listUsers},
-		{"POST", "/api/public/users/", scopeApp, write, "users.create", (*call).createUser},
-		{"POST", "/api/public/users/update_or_create/", scopeApp, write, "users.update_or_create", (*call).updateOrCreateUser},
-		{"POST", "/api/public/objections/", scopeApp, write, "objections.add", (*call).addObjection},
-		{"DELETE", "/api/public/objections/", scopeApp, write, "objections.lift", (*call).liftObjection},
-		{"GET", "/api/public/users/search/", scopeApp, read, "users.search", (*call).searchUsers},
+		{"GET", "/api/public/users/", scopeApp, read, "users.list", still, (*call).listUsers},
+		{"POST", "/api/public/users/", scopeApp, write, "users.create", logged, (*call).createUser},
+		{"POST", "/api/public/users/update_or_create/", scopeApp, write, "users.update_or_create", logged, (*call).updateOrCreateUser},
+		{"POST", "/api/public/objections/", scopeApp, write, "objections.add", stepped, (*call).addObjection},
+		{"DELETE", "/api/public/objections/", scopeApp, write, "objections.lift", stepped, (*call).liftObjection},
+		{"GET", "/api/public/users/search/", scopeApp, read, "users.search", still, (*call).searchUsers},
 	}
 	for _, one := range []string{"/api/public/users/:id/", "/api/public/users-by-id/:custom_id/"} {
 		table = append(table,
-			route{"GET", one, scopeApp, read, "users.read", (*call).readUser},
-			route{"PUT", one, scopeApp, write, "users.update", (*call).updateUser},
-			route{"PATCH", one, scopeApp, write, "users.update", (*call).updateUser},
-			route{"DELETE", one, scopeApp, erase, "users.erase", (*call).eraseUser},
-			route{"GET", one + "export/", scopeApp, read, "users.export", (*call).exportPerson},
-			route{"POST", one + "restriction/", scopeApp, write, "users.restrict", (*call).restrict},
-			route{"DELETE", one + "restriction/", scopeApp, write, "users.unrestrict", (*call).unrestrict},
-			route{"POST", one + "objection/", scopeApp, write, "users.object", (*call).object},
-			route{"DELETE", one + "objection/", scopeApp, write, "users.unobject", (*call).unobject},
-			route{"POST", one + "hold/", scopeApp, admin, "users.hold", (*call).hold},
-			route{"DELETE", one + "hold/", scopeApp, admin, "users.unhold", (*call).unhold},
-			route{"GET", one + "retention/", scopeApp, read, "users.retention", (*call).retentionOf},
-			route{"POST", one + "set_attribute/", scopeApp, write, "users.set_attribute", (*call).setAttribute},
-			route{"POST", one + "set_multiple_attributes/", scopeApp, write, "users.set_attributes", (*call).setAttributes},
-			route{"DELETE", one + "remove_attribute/", scopeApp, write, "users.remove_attribute", (*call).removeAttribute},
-			route{"POST", one + "remove_attribute/", scopeApp, write, "users.remove_attribute", (*call).removeAttribute},
-			route{"GET", one + "ping_hits/", scopeApp, read, "users.ping_hits", (*call).pingHits},
-			route{"GET", one + "events/", scopeApp, read, "users.events", (*call).events},
-			route{"GET", one + "timeline/", scopeApp, read, "users.timeline", (*call).timeline},
-			route{"GET", one + "segments/", scopeApp, read, "users.segments", (*call).segmentsOf},
-			route{"POST", one + "add_tag/", scopeApp, write, "users.add_tag", (*call).addTag},
-			route{"POST", one + "add_many_tags/", scopeApp, write, "users.add_tags", (*call).addManyTags},
-			route{"POST", one + "add_to_list/", scopeApp, write, "users.add_to_list", (*call).addToList},
+			route{"GET", one, scopeApp, read, "users.read", still, (*call).readUser},
+			route{"PUT", one, scopeApp, write, "users.update", logged, (*call).updateUser},
+			route{"PATCH", one, scopeApp, write, "users.update", logged, (*call).updateUser},
+			route{"DELETE", one, scopeApp, erase, "users.erase", stepped, (*call).eraseUser},
+			route{"GET", one + "export/", scopeApp, read, "users.export", still, (*call).exportPerson},
+			route{"POST", one + "restriction/", scopeApp, write, "users.restrict", logged, (*call).restrict},
+			route{"DELETE", one + "restriction/", scopeApp, write, "users.unrestrict", logged, (*call).unrestrict},
+			route{"POST", one + "objection/", scopeApp, write, "users.object", logged, (*call).object},
+			route{"DELETE", one + "objection/", scopeApp, write, "users.unobject", logged, (*call).unobject},
+			route{"POST", one + "hold/", scopeApp, admin, "users.hold", logged, (*call).hold},
+			route{"DELETE", one + "hold/", scopeApp, admin, "users.unhold", logged, (*call).unhold},
+			route{"GET", one + "retention/", scopeApp, read, "users.retention", still, (*call).retentionOf},
+			route{"POST", one + "set_attribute/", scopeApp, write, "users.set_attribute", logged, (*call).setAttribute},
+			route{"POST", one + "set_multiple_attributes/", scopeApp, write, "users.set_attributes", logged, (*call).setAttributes},
+			route{"DELETE", one + "remove_attribute/", scopeApp, write, "users.remove_attribute", logged, (*call).removeAttribute},
+			route{"POST", one + "remove_attribute/", scopeApp, write, "users.remove_attribute", logged, (*call).removeAttribute},
+			route{"GET", one + "ping_hits/", scopeApp, read, "users.ping_hits", still, (*call).pingHits},
+			route{"GET", one + "events/", scopeApp, read, "users.events", still, (*call).events},
+			route{"GET", one + "timeline/", scopeApp, read, "users.timeline", still, (*call).timeline},
+			route{"GET", one + "segments/", scopeApp, read, "users.segments", still, (*call).segmentsOf},
+			route{"POST", one + "add_tag/", scopeApp, write, "users.add_tag", logged, (*call).addTag},
+			route{"POST", one + "add_many_tags/", scopeApp, write, "users.add_tags", logged, (*call).addManyTags},
+			route{"POST", one + "add_to_list/", scopeApp, write, "users.add_to_list", logged, (*call).addToList},
 		)
 		for _, method := range []string{"POST", "DELETE"} { // clients differ
 			table = append(table,
-				route{method, one + "remove_tag/", scopeApp, write, "users.remove_tag", (*call).removeTag},
-				route{method, one + "remove_from_list/", scopeApp, write, "users.remove_from_list", (*call).removeFromList},
+				route{method, one + "remove_tag/", scopeApp, write, "users.remove_tag", logged, (*call).removeTag},
+				route{method, one + "remove_from_list/", scopeApp, write, "users.remove_from_list", logged, (*call).removeFromList},
 			)
 		}
 	}
 	table = append(table, collectionRoutes()...)
 	for _, method := range []string{"GET", "POST", "PUT", "PATCH", "DELETE"} {
 		for _, pattern := range []string{"/api/public/companies/*", "/api/public/companies-by-id/*"} {
-			table = append(table, route{method, pattern, scopeApp, read, "", (*call).companies})
+			table = append(table, route{method, pattern, scopeApp, read, "", still, (*call).companies})
 		}
 	}
 	return append(table,
-		route{"GET", "/api/export/users.csv/", scopeApp, read, "export.users", (*call).exportUsers},
-		route{"GET", "/api/export/hits.ndjson/", scopeApp, read, "export.hits", (*call).exportHits},
-		route{"GET", "/api/tail/", scopeApp, read, "tail", (*call).tail},
-		route{"GET", "/api/live/", scopeApp, read, "tail", (*call).live},
-		route{"GET", "/api/feed/", scopeApp, read, "feed", (*call).feed},
-		route{"GET", "/api/feed/dead/", scopeApp, read, "", (*call).deadLetters},
-		route{"POST", "/api/feed/dead/retry/", scopeApp, write, "feed.retry", (*call).retryDeadLetters},
-		route{"GET", "/api/partitions/", scopeApp, read, "", (*call).partitions},
+		route{"GET", "/api/export/users.csv/", scopeApp, read, "export.users", still, (*call).exportUsers},
+		route{"GET", "/api/export/hits.ndjson/", scopeApp, read, "export.hits", still, (*call).exportHits},
+		route{"GET", "/api/tail/", scopeApp, read, "tail", still, (*call).tail},
+		route{"GET", "/api/live/", scopeApp, read, "tail", still, (*call).live},
+		route{"GET", "/api/feed/", scopeApp, read, "feed", still, (*call).feed},
+		route{"GET", "/api/feed/dead/", scopeApp, read, "", still, (*call).deadLetters},
+		route{"POST", "/api/feed/dead/retry/", scopeApp, write, "feed.retry", local, (*call).retryDeadLetters},
+		route{"GET", "/api/partitions/", scopeApp, read, "", still, (*call).partitions},
 
-		route{"GET", "/api/retention/", scopeApp, read, "", (*call).readRetention},
-		route{"GET", "/api/figures/", scopeSelf, admin, "", (*call).readFigures},
-		route{"GET", "/api/session/", scopeSelf, read, "", (*call).readSession},
-		route{"GET", "/api/find/", scopeApp, read, "users.search", (*call).findPeople},
-		route{"GET", "/api/stats/", scopeApp, read, "", (*call).series},
-		route{"GET", "/api/stats/top/", scopeApp, read, "", (*call).top},
-		route{"GET", "/api/stats/goals/", scopeApp, read, "", (*call).goals},
-		route{"GET", "/api/stats/retention/", scopeApp, read, "", (*call).cohorts},
-		route{"GET", "/api/stats/funnel/", scopeApp, read, "", (*call).funnel},
+		route{"GET", "/api/retention/", scopeApp, read, "", still, (*call).readRetention},
+		route{"GET", "/api/figures/", scopeSelf, admin, "", still, (*call).readFigures},
+		route{"GET", sessionPath, scopeSelf, read, "", still, (*call).readSession},
+		route{"GET", "/api/find/", scopeApp, read, "users.search", still, (*call).findPeople},
+		route{"GET", "/api/stats/", scopeApp, read, "", still, (*call).series},
+		route{"GET", "/api/stats/top/", scopeApp, read, "", still, (*call).top},
+		route{"GET", "/api/stats/goals/", scopeApp, read, "", still, (*call).goals},
+		route{"GET", "/api/stats/retention/", scopeApp, read, "", still, (*call).cohorts},
+		route{"GET", "/api/stats/funnel/", scopeApp, read, "", still, (*call).funnel},
 
-		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", (*call).planSweep},
-		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", (*call).sweep},
-		route{"GET", "/api/admin/receipts/", scopeAllApps, admin, "", (*call).receipts},
-		route{"GET", "/api/admin/privacy/", scopeAllApps, admin, "", (*call).privacy},
-		route{"GET", "/api/admin/cluster/", scopeAllApps, admin, "", (*call).cluster},
-		route{"GET", "/api/admin/audit/", scopeAllApps, admin, "audit.read", (*call).readAudit},
-		route{"GET", "/api/admin/apps/", scopeAllApps, admin, "", (*call).listApps},
-		route{"POST", "/api/admin/apps/", scopeAllApps, admin, "apps.create", (*call).createApp},
-		route{"GET", "/api/admin/apps/:name/", scopeNamedApp, admin, "", (*call).readApp},
-		route{"GET", "/api/admin/apps/:name/receipts/", scopeNamedApp, admin, "", (*call).receipts},
-		route{"GET", "/api/admin/apps/:name/privacy/", scopeNamedApp, admin, "", (*call).privacy},
-		route{"GET", "/api/admin/apps/:name/find/", scopeNamedApp, admin, "", (*call).findAny},
-		route{"PATCH", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.update", (*call).updateApp},
-		route{"DELETE", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.delete", (*call).deleteApp},
-		route{"GET", "/api/admin/apps/:name/audit/", scopeNamedApp, admin, "audit.read", (*call).readAudit},
-		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", (*call).createKey},
-		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", (*call).deleteKey},
-		route{"POST", "/api/admin/apps/:name/links/", scopeNamedApp, admin, "apps.links.create", (*call).createLink},
-		route{"POST", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.create", (*call).createShare},
-		route{"DELETE", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.delete", (*call).endShare},
-		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", (*call).createToken},
-		route{"DELETE", "/api/admin/apps/:name/tokens/:token/", scopeNamedApp, admin, "apps.tokens.delete", (*call).deleteToken},
+		route{"GET", "/api/admin/checkpoint/", scopeAllApps, admin, "checkpoint", still, (*call).checkpoint},
+		route{"GET", "/api/admin/sweep/", scopeAllApps, admin, "sweep.plan", still, (*call).planSweep},
+		route{"POST", "/api/admin/sweep/", scopeAllApps, admin, "sweep", spread, (*call).sweep},
+		route{"GET", "/api/admin/receipts/", scopeAllApps, admin, "", still, (*call).receipts},
+		route{"GET", "/api/admin/privacy/", scopeAllApps, admin, "", still, (*call).privacy},
+		route{"GET", "/api/admin/cluster/", scopeAllApps, admin, "", still, (*call).cluster},
+		route{"POST", "/api/admin/digests/", scopeAllApps, admin, "", spread, (*call).takeDigest},
+		route{"GET", "/api/admin/digests/:id/", scopeAllApps, admin, "", still, (*call).readDigest},
+		route{"GET", "/api/admin/audit/", scopeAllApps, admin, "audit.read", still, (*call).readAudit},
+		route{"GET", "/api/admin/apps/", scopeAllApps, admin, "", still, (*call).listApps},
+		route{"POST", "/api/admin/apps/", scopeAllApps, admin, "apps.create", logged, (*call).createApp},
+		route{"GET", "/api/admin/apps/:name/", scopeNamedApp, admin, "", still, (*call).readApp},
+		route{"GET", "/api/admin/apps/:name/receipts/", scopeNamedApp, admin, "", still, (*call).receipts},
+		route{"GET", "/api/admin/apps/:name/privacy/", scopeNamedApp, admin, "", still, (*call).privacy},
+		route{"GET", "/api/admin/apps/:name/find/", scopeNamedApp, admin, "", still, (*call).findAny},
+		route{"PATCH", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.update", logged, (*call).updateApp},
+		route{"DELETE", "/api/admin/apps/:name/", scopeNamedApp, admin, "apps.delete", logged, (*call).deleteApp},
+		route{"GET", "/api/admin/apps/:name/audit/", scopeNamedApp, admin, "audit.read", still, (*call).readAudit},
+		route{"POST", "/api/admin/apps/:name/keys/", scopeNamedApp, admin, "apps.keys.create", logged, (*call).createKey},
+		route{"DELETE", "/api/admin/apps/:name/keys/:key/", scopeNamedApp, admin, "apps.keys.delete", logged, (*call).deleteKey},
+		route{"POST", "/api/admin/apps/:name/links/", scopeNamedApp, admin, "apps.links.create", unsigned, (*call).createLink},
+		route{"POST", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.create", logged, (*call).createShare},
+		route{"DELETE", "/api/admin/apps/:name/share/", scopeNamedApp, admin, "apps.share.delete", logged, (*call).endShare},
+		route{"POST", "/api/admin/apps/:name/tokens/", scopeNamedApp, admin, "apps.tokens.create", logged, (*call).createToken},
+		route{"DELETE", "/api/admin/apps/:name/tokens/:token/", scopeNamedApp, admin, "apps.tokens.delete", logged, (*call).deleteToken},
 	)
 }
 

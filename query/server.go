@@ -27,10 +27,12 @@ type Server struct {
 	sessions  sessions
 	attempts  attempts
 	cursors   cipher.Block
-	streams   chan struct{} // holds one entry for each open stream
-	heartbeat time.Duration // of tails
-	done      chan struct{} // closed by Shutdown
-	closeOnce sync.Once
+	streams   chan struct{}   // holds one entry for each open stream
+	heartbeat time.Duration   // of tails
+	ending    context.Context // until Shutdown
+	end       context.CancelFunc
+	done      <-chan struct{} // of ending
+	forwards  *forwarder
 	counters  counters
 
 	shareLimits limits // of shared overviews
@@ -43,7 +45,7 @@ type Server struct {
 
 type counters struct {
 	requests, denied, limited, failed, panics, accesses, missed atomic.Int64
-	logins, loginsFailed                                        atomic.Int64
+	logins, loginsFailed, applied, unknown, forwarded           atomic.Int64
 }
 
 // Stats is what a Server has done since it was made.
@@ -57,6 +59,9 @@ type Stats struct {
 	AuditMissed  int64 // of them those that could not be stored, and are in the process's log
 	Logins       int64 // sessions opened
 	LoginsFailed int64 // wrong tokens, and attempts beyond the limits
+	Applied      int64 // commands of a cluster's log, also those that were refused
+	Unknown      int64 // commands that this version does not know
+	Forwarded    int64 // requests that other nodes answered
 	Sessions     int   // that are open now, or ended and were not looked for since
 	Streams      int   // exports and tails that are open now
 	Connections  int   // that are open now, both listeners
@@ -79,10 +84,12 @@ func New(opt Options) (*Server, error) {
 		cursors:   block,
 		streams:   make(chan struct{}, opt.StreamsMax),
 		heartbeat: 15 * time.Second,
-		done:      make(chan struct{}),
+		forwards:  newForwarder(),
 
 		started: opt.Now().UnixMilli(), sampleEvery: time.Second,
 	}
+	s.ending, s.end = context.WithCancel(context.Background())
+	s.done = s.ending.Done()
 	s.web = s.newHTTP(doorWeb)
 	s.local = s.newHTTP(doorLocal)
 	return s, nil
@@ -165,7 +172,7 @@ func (s *Server) Handler() fasthttp.RequestHandler {
 // Shutdown stops listening, ends streams (exports visibly cut), answers what
 // is in flight, and returns when all connections are closed or ctx is done.
 func (s *Server) Shutdown(ctx context.Context) error {
-	s.closeOnce.Do(func() { close(s.done) })
+	s.end()
 	errs := make(chan error, 1)
 	go func() { errs <- s.local.ShutdownWithContext(ctx) }()
 	err := errors.Join(s.web.ShutdownWithContext(ctx), <-errs)
@@ -188,6 +195,9 @@ func (s *Server) Stats() Stats {
 		AuditMissed:  s.counters.missed.Load(),
 		Logins:       s.counters.logins.Load(),
 		LoginsFailed: s.counters.loginsFailed.Load(),
+		Applied:      s.counters.applied.Load(),
+		Unknown:      s.counters.unknown.Load(),
+		Forwarded:    s.counters.forwarded.Load(),
 		Sessions:     s.sessions.count(),
 		Streams:      len(s.streams),
 		Connections:  int(s.web.GetOpenConnectionsCount()) + int(s.local.GetOpenConnectionsCount()),

@@ -13,7 +13,7 @@ import (
 // and of the API what sharedPatterns names. All else does not exist there.
 
 // sharedPatterns are the routes below /share/TOKEN/. They read no personal data.
-var sharedPatterns = []string{"/api/session/", "/api/stats/", "/api/stats/top/", "/api/stats/goals/"}
+var sharedPatterns = []string{sessionPath, "/api/stats/", "/api/stats/top/", "/api/stats/goals/"}
 
 const (
 	sharePerMinute = 600 // requests to the API of one app's shared overview
@@ -28,7 +28,7 @@ var (
 // enterShare finds the app of a link; rest is the path below it.
 func (c *call) enterShare(path string) (rest string, ok bool) {
 	token, rest, slash := strings.Cut(strings.TrimPrefix(path, sharePrefix), "/")
-	app := c.s.opt.Store.AppByShare(token)
+	app := c.store.AppByShare(token)
 	if app == nil {
 		return "", false
 	}
@@ -106,19 +106,21 @@ func (c *call) hideRare() error {
 
 // createShare makes the link of an app's overview. One that there was ends.
 func (c *call) createShare() error {
-	token := secret(32)
+	hash := c.newSecret()
 	err := c.change(func(a *spoor.App) error {
-		a.Share = spoor.HashToken(token)
+		a.Share = hash
 		return nil
 	})
 	if err != nil {
 		return err
 	}
-	var w jsonWriter
-	w.begin('{')
-	w.text("path", sharePrefix+token)
-	w.end('}')
-	return c.reply(fasthttp.StatusCreated, &w)
+	return c.finish(func(c *call) error {
+		var w jsonWriter
+		w.begin('{')
+		w.text("path", sharePrefix+c.once)
+		w.end('}')
+		return c.reply(fasthttp.StatusCreated, &w)
+	})
 }
 
 func (c *call) endShare() error {

@@ -149,7 +149,7 @@ func (ts *testServer) serves(pattern string, f func(*call) error) {
 		}
 	}
 	if !found {
-		table = append(table, route{"GET", pattern, scopeApp, read, "", f})
+		table = append(table, route{"GET", pattern, scopeApp, read, "", still, f})
 	}
 	ts.resources = newResources(table)
 }

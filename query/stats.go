@@ -172,7 +172,7 @@ func (c *call) series() error {
 	case q.Metric == spoor.MetricActive:
 		return c.active(&q, compare)
 	}
-	got, err := c.s.opt.Store.Series(&q)
+	got, err := c.store.Series(&q)
 	if err != nil {
 		return err
 	}
@@ -198,7 +198,7 @@ func (c *call) series() error {
 	if compare != "" {
 		before := q
 		before.From, before.To = q.From-(q.To-q.From+1), q.From-1
-		then, err := c.s.opt.Store.Series(&before)
+		then, err := c.store.Series(&before)
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (c *call) active(q *spoor.SeriesQuery, compare string) error {
 			return fieldError(name, "The metric active takes no parameters.")
 		}
 	}
-	a, err := c.s.opt.Store.Active(q.App)
+	a, err := c.store.Active(q.App)
 	if err != nil {
 		return err
 	}
@@ -295,7 +295,7 @@ func (c *call) top() error {
 	if q.Filter, err = c.filter(); err != nil {
 		return err
 	}
-	got, err := c.s.opt.Store.Top(&q)
+	got, err := c.store.Top(&q)
 	if err != nil {
 		return err
 	}
@@ -364,12 +364,12 @@ func (c *call) goals() error {
 	if err != nil {
 		return err
 	}
-	of, err := c.s.opt.Store.Series(&spoor.SeriesQuery{App: c.app.ID, Metric: spoor.MetricVisitors, From: from, To: to, Interval: spoor.IntervalMonth})
+	of, err := c.store.Series(&spoor.SeriesQuery{App: c.app.ID, Metric: spoor.MetricVisitors, From: from, To: to, Interval: spoor.IntervalMonth})
 	if err != nil {
 		return err
 	}
 	visitors := int64(of.Total.Value)
-	got, err := c.s.opt.Store.Goals(c.app.ID, from, to, goals)
+	got, err := c.store.Goals(c.app.ID, from, to, goals)
 	if err != nil {
 		return err
 	}
@@ -406,7 +406,7 @@ func (c *call) cohorts() error {
 	if err != nil {
 		return err
 	}
-	got, err := c.s.opt.Store.Cohorts(c.app.ID, from, to)
+	got, err := c.store.Cohorts(c.app.ID, from, to)
 	if err != nil {
 		return err
 	}
@@ -445,7 +445,7 @@ func (c *call) funnel() error {
 	if err != nil {
 		return err
 	}
-	got, err := c.s.opt.Store.Funnel(c.app.ID, from, to, steps)
+	got, err := c.store.Funnel(c.app.ID, from, to, steps)
 	if err != nil {
 		return err
 	}

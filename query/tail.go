@@ -25,7 +25,7 @@ func (c *call) live() error {
 }
 
 func (c *call) startTail(contentType string, as framing) error {
-	hits, stop := c.s.opt.Store.Tail(c.app.ID)
+	hits, stop := c.store.Tail(c.app.ID)
 	err := c.startStream(contentType, "", func(w *bufio.Writer) error {
 		return c.writeTail(w, hits, as)
 	}, stop)

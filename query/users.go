@@ -16,12 +16,12 @@ func (c *call) listUsers() error {
 	if err := c.onlyQuery("page", "cursor", "page_size"); err != nil {
 		return err
 	}
-	count, err := c.s.opt.Store.ProfileCount(c.app.ID)
+	count, err := c.store.ProfileCount(c.app.ID)
 	if err != nil {
 		return err
 	}
 	return c.listPeople(people{kind: cursorUsers, walk: func(after spoor.Number, fn func(*spoor.Profile) error) error {
-		return c.s.opt.Store.Profiles(c.app.ID, after, fn)
+		return c.store.Profiles(c.app.ID, after, fn)
 	}}, count)
 }
 
@@ -108,7 +108,7 @@ func (c *call) person() (*spoor.Profile, error) {
 	var p *spoor.Profile
 	var err error
 	if n, numeric := publicID(id); numeric && strings.Contains(c.route.pattern, "/:id/") {
-		p, err = c.s.opt.Store.ProfileByID(c.app.ID, n)
+		p, err = c.store.ProfileByID(c.app.ID, n)
 	} else {
 		p, err = c.firstBy(spoor.LookupUserID, id)
 	}
@@ -137,11 +137,11 @@ func publicID(s string) (n int64, ok bool) {
 
 // firstBy is the oldest profile that an identifier leads to; nil if none.
 func (c *call) firstBy(by spoor.Lookup, value string) (*spoor.Profile, error) {
-	numbers, err := c.s.opt.Store.Find(c.app.ID, by, value)
+	numbers, err := c.store.Find(c.app.ID, by, value)
 	if err != nil || len(numbers) == 0 {
 		return nil, err
 	}
-	return c.s.opt.Store.Profile(c.app.ID, numbers[0])
+	return c.store.Profile(c.app.ID, numbers[0])
 }
 
 func (c *call) readUser() error {
@@ -195,7 +195,7 @@ func (c *call) searchUsers() error {
 		return c.replyMany(numbers)
 	}
 	for _, n := range numbers {
-		p, err := c.s.opt.Store.Profile(c.app.ID, n)
+		p, err := c.store.Profile(c.app.ID, n)
 		if err != nil {
 			return err
 		}
@@ -226,7 +226,7 @@ func (c *call) search() ([]spoor.Number, error) {
 			tries = append(tries, cut)
 		}
 		for _, try := range tries {
-			numbers, err := c.s.opt.Store.Find(c.app.ID, l.by, try)
+			numbers, err := c.store.Find(c.app.ID, l.by, try)
 			if err != nil || len(numbers) > 0 {
 				return numbers, err
 			}
@@ -241,7 +241,7 @@ func (c *call) replyMany(numbers []spoor.Number) error {
 	shown := 0
 	w.begin('[')
 	for _, n := range numbers[:min(len(numbers), searchMax)] {
-		p, err := c.s.opt.Store.Profile(c.app.ID, n)
+		p, err := c.store.Profile(c.app.ID, n)
 		if err != nil {
 			return err
 		}
@@ -272,7 +272,7 @@ func (c *call) findAny() error {
 	}
 	var ids []int64
 	if id, numeric := publicID(who); numeric {
-		p, err := c.s.opt.Store.ProfileByID(c.app.ID, id)
+		p, err := c.store.ProfileByID(c.app.ID, id)
 		if err != nil {
 			return err
 		}
@@ -281,12 +281,12 @@ func (c *call) findAny() error {
 		}
 	}
 	for _, kind := range whom(who) {
-		numbers, err := c.s.opt.Store.Find(c.app.ID, kind, who)
+		numbers, err := c.store.Find(c.app.ID, kind, who)
 		if err != nil {
 			return err
 		}
 		for _, n := range numbers {
-			ids = append(ids, c.s.opt.Store.PublicID(c.app.ID, n))
+			ids = append(ids, c.store.PublicID(c.app.ID, n))
 		}
 	}
 	slices.Sort(ids)

@@ -1,0 +1,394 @@
+package query
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/textproto"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/spoorhq/spoor"
+	"github.com/valyala/fasthttp"
+)
+
+// Nodes are the other store nodes of a cluster, by URLs such as
+// http://10.0.0.7:8081. Tokens of clients are sent there, so no URL may come from
+// elsewhere than the operator's nodes. The methods are called for each request, concurrently.
+type Nodes interface {
+	// Of returns a node that reads the partition of the app with a name, if this
+	// one does not; url is empty where none is known to be alive. Elsewhere is
+	// false for an app that nobody knows.
+	Of(app string) (url string, elsewhere bool)
+	// HasKey reports whether an app that this node does not have has a write key.
+	HasKey(writeKey string) bool
+	// Others are nodes that together read what this one does not. No more than
+	// the first 16 are asked.
+	Others() []string
+}
+
+const (
+	headerNode      = "X-Spoor-Node"      // in a reply: the URL of the node that gave it
+	headerForwarded = "X-Spoor-Forwarded" // in a request: it comes from a node, and goes no further
+
+	forwardsMax    = 64 // requests at once that are on their way to other nodes
+	waitsMax       = 16 // of them, those that wait for the headers of one node
+	unknownMax     = 8  // tokens at once that one node is asked about
+	othersMax      = 16 // nodes that are asked for one token
+	passWholeMax   = 1 << 20
+	nodeDialFor    = 5 * time.Second
+	nodeAnswersFor = 5 * time.Minute // until its headers are here; a reply may wait for bytes to be given back
+	nodeKnowsFor   = 5 * time.Second // until it says whether it knows a token
+	nodeSilentFor  = 2 * time.Minute // between pieces of a stream; tails have a beat
+)
+
+var (
+	errNodeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "The node that has this app does not answer; nothing was changed."), 5)
+	errNoNode      = retry(detail(fasthttp.StatusServiceUnavailable, "No node that has this app is alive; nothing was changed."), 5)
+	errSomeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "No node that answers knows this token, and some do not answer."), 5)
+	errNodeCut     = retry(detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer."), 5)
+	errNodeUnsure  = detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer. The change may have been made: look before you repeat it.")
+	errNodeLoop    = detail(fasthttp.StatusLoopDetected, "Another node says that this one has the app, and it does not. They do not know of each other yet; try again later.")
+	errForwardsMax = retry(detail(fasthttp.StatusServiceUnavailable, "Too many requests wait for other nodes; nothing was changed, send it again."), 1)
+)
+
+// forwarder sends requests to other nodes.
+type forwarder struct {
+	client   *http.Client
+	slots    chan struct{} // holds one entry for each request that is on its way
+	waits    nodePlaces    // of those that wait for headers
+	unknown  nodePlaces    // of questions about tokens
+	knowsFor time.Duration // until one is answered
+}
+
+// nodePlaces bounds what waits for each node, by its URL.
+type nodePlaces struct {
+	max   int
+	mu    sync.Mutex
+	taken map[string]int // without nodes for which nothing waits: their URLs change
+}
+
+func (p *nodePlaces) take(node string) bool {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken[node] >= p.max {
+		return false
+	}
+	p.taken[node]++
+	return true
+}
+
+func (p *nodePlaces) free(node string) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.taken[node]--; p.taken[node] == 0 {
+		delete(p.taken, node)
+	}
+}
+
+func newForwarder() *forwarder {
+	return &forwarder{
+		client: &http.Client{
+			Transport: &http.Transport{ // no proxy: the URLs are the operator's own
+				DialContext:            (&net.Dialer{Timeout: nodeDialFor}).DialContext,
+				TLSHandshakeTimeout:    nodeDialFor,
+				ResponseHeaderTimeout:  nodeAnswersFor,
+				MaxResponseHeaderBytes: 64 << 10,
+				MaxIdleConnsPerHost:    8,
+				IdleConnTimeout:        30 * time.Second, // below that of the other end
+				DisableCompression:     true,
+			},
+			CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+		},
+		slots:    make(chan struct{}, forwardsMax),
+		waits:    nodePlaces{max: waitsMax, taken: map[string]int{}},
+		unknown:  nodePlaces{max: unknownMax, taken: map[string]int{}},
+		knowsFor: nodeKnowsFor,
+	}
+}
+
+// named is the app that the request names, if it names one and other nodes may
+// have it.
+func (c *call) named() (name string, err error) {
+	switch {
+	case c.s.opt.Nodes == nil || c.door == doorShare:
+		return "", nil
+	case c.route.scope == scopeNamedApp:
+		return c.args[0], nil
+	case c.door == doorLocal || c.route.scope == scopeAllApps:
+		return c.query("app")
+	}
+	return "", nil
+}
+
+// forwardedTo answers by another node where that has an app. A token that is not
+// known here must be known there before the request is sent.
+func (c *call) forwardedTo(app string, unknown bool) (done bool, err error) {
+	if c.s.opt.Nodes == nil || app == "" {
+		return false, nil
+	}
+	url, elsewhere := c.s.opt.Nodes.Of(app)
+	h := &c.ctx.Request.Header
+	switch {
+	case !elsewhere:
+		return false, nil
+	case len(h.Peek(headerForwarded)) > 0:
+		return true, errNodeLoop
+	case url == "":
+		return true, errNoNode
+	case len(h.Peek("Authorization")) == 0 || c.door == doorLocal: // there is nothing by which it would be known there
+		c.ctx.Response.Header.Set(headerNode, url)
+		return true, detail(fasthttp.StatusMisdirectedRequest, "This app is on another node; ask that, at "+url+".")
+	}
+	if unknown {
+		err := c.s.forwards.knows(c.life, url, string(h.Peek("Authorization")))
+		if err != nil {
+			c.ctx.Response.Header.Set(headerNode, url)
+			return true, err
+		}
+	}
+	return true, c.answerBy(url)
+}
+
+// askOthers takes a token that is not known here to the other nodes, all at once,
+// and the request to the first that knows it.
+func (c *call) askOthers() error {
+	h := &c.ctx.Request.Header
+	if c.s.opt.Nodes == nil || len(h.Peek(headerForwarded)) > 0 {
+		return errInvalidToken
+	}
+	others, authorization := c.s.opt.Nodes.Others(), string(h.Peek("Authorization"))
+	others = others[:min(len(others), othersMax)]
+	ctx, cancel := context.WithCancel(c.life)
+	defer cancel()
+	type answer struct {
+		node string
+		err  error
+	}
+	answers := make(chan answer, len(others))
+	for _, node := range others {
+		go func() { answers <- answer{node, c.s.forwards.knows(ctx, node, authorization)} }()
+	}
+	worst := errInvalidToken
+	for range others {
+		switch a := <-answers; {
+		case a.err == nil:
+			cancel()
+			return c.answerBy(a.node)
+		case a.err == errForwardsMax:
+			worst = errForwardsMax
+		case a.err != errInvalidToken && worst == errInvalidToken:
+			worst = errSomeAway
+		}
+	}
+	return worst
+}
+
+// knows asks a node whether it knows a token, by a request that changes nothing,
+// and of which nothing else goes there: whoever brings the token may be nobody.
+func (f *forwarder) knows(ctx context.Context, node, authorization string) error {
+	if !f.unknown.take(node) {
+		return errForwardsMax
+	}
+	defer f.unknown.free(node)
+	ctx, cancel := context.WithTimeout(ctx, f.knowsFor)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodHead, strings.TrimRight(node, "/")+sessionPath, nil)
+	if err != nil {
+		return errNodeAway
+	}
+	req.Header.Set("Authorization", authorization)
+	req.Header.Set("User-Agent", "spoor")
+	req.Header.Set(headerForwarded, "1")
+	resp, err := f.client.Do(req)
+	if err != nil {
+		return errNodeAway
+	}
+	resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusUnauthorized:
+		return errInvalidToken
+	}
+	return errNodeAway
+}
+
+// answerBy gives the answer of another node.
+func (c *call) answerBy(node string) error {
+	resp, err := c.ask(node)
+	if err != nil {
+		return c.unanswered(node, err)
+	}
+	return c.pass(resp, node)
+}
+
+// ask sends the request to a node. Its body is read once there is a place among the
+// requests on their way. The response's body gives that back when it is closed. No
+// more than waitsMax of them wait for one node, which may hang.
+func (c *call) ask(node string) (*http.Response, error) {
+	select {
+	case c.s.forwards.slots <- struct{}{}:
+	default:
+		return nil, errForwardsMax
+	}
+	ctx, cancel := context.WithCancel(c.life)
+	end := func() { cancel(); <-c.s.forwards.slots }
+	body, err := c.body()
+	if err != nil {
+		end()
+		return nil, err
+	}
+	target := strings.TrimRight(node, "/") + c.path
+	if query := c.ctx.URI().QueryString(); len(query) > 0 {
+		target += "?" + string(query)
+	}
+	req, err := http.NewRequestWithContext(ctx, string(c.ctx.Method()), target, bytes.NewReader(body))
+	if err != nil {
+		end()
+		return nil, errFraming
+	}
+	for _, name := range []string{"Authorization", "Accept", "Content-Type"} {
+		if value := c.ctx.Request.Header.Peek(name); len(value) > 0 {
+			req.Header.Set(name, string(value))
+		}
+	}
+	req.Host = string(c.ctx.Host()) // of the pages that follow, if there is no Options.PublicURL
+	req.Header.Set("User-Agent", "spoor")
+	req.Header.Set(headerForwarded, "1")
+	if !c.s.forwards.waits.take(node) {
+		end()
+		return nil, errForwardsMax
+	}
+	resp, err := c.s.forwards.client.Do(req)
+	c.s.forwards.waits.free(node)
+	if err != nil {
+		end()
+		return nil, err
+	}
+	c.s.counters.forwarded.Add(1)
+	resp.Body = &nodeBody{ReadCloser: resp.Body, end: end, silent: time.AfterFunc(nodeSilentFor, cancel)}
+	return resp, nil
+}
+
+// nodeBody is the body of a node's answer. It breaks off where the node is
+// silent for too long.
+type nodeBody struct {
+	io.ReadCloser
+	end    func()
+	silent *time.Timer
+}
+
+func (b *nodeBody) Read(p []byte) (int, error) {
+	b.silent.Reset(nodeSilentFor)
+	return b.ReadCloser.Read(p)
+}
+
+func (b *nodeBody) Close() error {
+	b.silent.Stop()
+	b.end()
+	return b.ReadCloser.Close()
+}
+
+// unsent reports whether a request did not reach its node.
+func unsent(err error) bool {
+	var op *net.OpError
+	return errors.As(err, &op) && op.Op == "dial"
+}
+
+func (c *call) unanswered(node string, err error) error {
+	var p *problem
+	if errors.As(err, &p) {
+		return p
+	}
+	c.s.opt.Log.Warn("another node of the cluster does not answer", "node", node, "path", c.route.pattern, "error", err)
+	c.ctx.Response.Header.Set(headerNode, node)
+	switch {
+	case unsent(err):
+		return errNodeAway
+	case c.route.effect == still:
+		return errNodeCut
+	}
+	return errNodeUnsure
+}
+
+// notPassed are headers of one connection, and those that are set here.
+var notPassed = []string{
+	"Connection", "Keep-Alive", "Proxy-Authenticate", "Proxy-Connection", "Te", "Trailer", "Transfer-Encoding", "Upgrade",
+	"Content-Length", "Date", "Server", "Set-Cookie",
+}
+
+// pass gives the answer of a node to the client: what is short whole, all else
+// piece by piece as it comes.
+func (c *call) pass(resp *http.Response, node string) error {
+	c.passed = true
+	h := &c.ctx.Response.Header
+	own := strings.Split(resp.Header.Get("Connection"), ",")
+	for name, values := range resp.Header {
+		if !slices.Contains(notPassed, name) && !slices.ContainsFunc(own, func(s string) bool { return textproto.CanonicalMIMEHeaderKey(strings.TrimSpace(s)) == name }) {
+			h.Set(name, values[0])
+		}
+	}
+	h.Set(headerNode, node)
+	if c.ctx.IsHead() || resp.ContentLength >= 0 && resp.ContentLength <= passWholeMax {
+		defer resp.Body.Close()
+		body, err := io.ReadAll(io.LimitReader(resp.Body, passWholeMax))
+		if err != nil {
+			return c.unanswered(node, err)
+		}
+		c.ctx.SetStatusCode(resp.StatusCode)
+		c.ctx.Response.SetBodyRaw(body)
+		return nil
+	}
+	ended := context.AfterFunc(c.s.ending, func() { resp.Body.Close() })
+	stop := func() {
+		if ended() { // else it is closed already
+			resp.Body.Close()
+		}
+	}
+	err := c.startStream(resp.Header.Get("Content-Type"), "", func(w *bufio.Writer) error { return c.passOn(w, resp.Body) }, stop)
+	if err != nil {
+		stop()
+		return err
+	}
+	c.ctx.SetStatusCode(resp.StatusCode)
+	return nil
+}
+
+func (c *call) passOn(w *bufio.Writer, from io.Reader) error {
+	piece := make([]byte, 32<<10)
+	for {
+		n, err := from.Read(piece)
+		if n > 0 {
+			w.Write(piece[:n]) // Flush keeps its error
+			if err := w.Flush(); err != nil {
+				return err
+			}
+		}
+		if err == io.EOF {
+			return nil
+		}
+		if err != nil {
+			if closing := c.s.closing(); closing != nil {
+				return closing
+			}
+			return fmt.Errorf("another node broke off: %w", err)
+		}
+	}
+}
+
+// elsewhere reports whether another node has an app.
+func (s *Server) elsewhere(app *spoor.App) bool {
+	if s.opt.Nodes == nil {
+		return false
+	}
+	_, elsewhere := s.opt.Nodes.Of(app.Name)
+	return elsewhere
+}
