@@ -18,15 +18,21 @@ import (
 // errNoServer: nobody listens on the socket of a data directory.
 var errNoServer = errors.New("no spoor runs on the data directory")
 
-// client talks to the running server through the socket in its data directory.
+// errNotThere: the server answered 404.
+var errNotThere = errors.New("no such")
+
+// client talks to the running server through the socket in its data directory, or
+// to another one over the network.
 type client struct {
-	http *http.Client
-	data string
+	http  *http.Client
+	data  string // empty: over the network
+	base  string // what begins a URL
+	token string // of the control plane, over the network
 }
 
 func newClient(data string) *client {
 	path := shortPath(filepath.Join(data, socketName))
-	return &client{data: data, http: &http.Client{Transport: &http.Transport{
+	return &client{data: data, base: "http://spoor", http: &http.Client{Transport: &http.Transport{
 		DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
 			return new(net.Dialer).DialContext(ctx, "unix", path)
 		},
@@ -44,12 +50,17 @@ func (c *client) stream(method, path string, body any) (io.ReadCloser, error) {
 		}
 		raw = bytes.NewReader(b)
 	}
-	req, err := http.NewRequest(method, "http://spoor"+path, raw)
+	req, err := http.NewRequest(method, c.base+path, raw)
 	if err != nil {
 		return nil, err
 	}
+	if c.token != "" {
+		req.Header.Set("Authorization", "Token "+c.token)
+	}
 	resp, err := c.http.Do(req)
 	switch {
+	case err != nil && c.data == "":
+		return nil, fmt.Errorf("cannot talk to the server at %s: %w", c.base, err)
 	case errors.Is(err, os.ErrNotExist) || errors.Is(err, syscall.ECONNREFUSED):
 		return nil, fmt.Errorf("%w %s; start it with: spoor serve --data %s", errNoServer, c.data, c.data)
 	case errors.Is(err, os.ErrPermission):
@@ -61,8 +72,11 @@ func (c *client) stream(method, path string, body any) (io.ReadCloser, error) {
 		return resp.Body, nil
 	}
 	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound && c.data == "" {
+		return nil, fmt.Errorf("the server at %s has no such thing: %w", c.base, errNotThere)
+	}
 	if resp.StatusCode == http.StatusNotFound { // all paths exist, so it is the name in one
-		return nil, fmt.Errorf("there is no such app, key, token or link; list the apps with: spoor app list --data %s", c.data)
+		return nil, fmt.Errorf("there is %w app, key, token or link; list the apps with: spoor app list --data %s", errNotThere, c.data)
 	}
 	text, _ := io.ReadAll(io.LimitReader(resp.Body, 1<<16)) // what could be read is shown
 	return nil, fmt.Errorf("cannot do that: %s", complaint(text, resp.Status))

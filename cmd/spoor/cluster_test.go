@@ -352,6 +352,7 @@ func TestWrongTopicsAndRecords(t *testing.T) {
 	}
 	sendSome("first")
 	k.write("spoor", 0, "this is no record: anna@shop.example")
+	k.write("spoor", 0, "\x01\x08\x09\x12\x02\x08\x01") // a hit of an app that nobody ever made
 	sendSome("second")
 	k.caughtUp(store)
 	if p := k.stored(store)[0]; p.Poisoned != 1 || len(p.Newest) != 1 || p.Newest[0].Bytes != 36 || !p.Reading {
@@ -369,6 +370,9 @@ func TestWrongTopicsAndRecords(t *testing.T) {
 	}
 	refused(folder(t), "which the store does not know")
 	refused(folder(t), "cannot read partition 99", "--partitions", "0-3,99")
+	if out, err := exec.Command(binary, "collect", "--kafka", k.addresses(), "--kafka-bytes-max", "1").CombinedOutput(); err == nil || !strings.Contains(string(out), "cannot use --kafka-bytes-max 1") {
+		t.Errorf("spoor collect ends with %v, %s", err, out)
+	}
 	store.stop()
 	if err := k.fake.DeleteTopic("spoor"); err != nil {
 		t.Fatal(err)

@@ -35,7 +35,7 @@ type collectCommand struct {
 //
 //	collector ─▶ ingest ─▶ enrich ─▶ Kafka
 func (c *collectCommand) Run() error {
-	if err := errors.Join(c.Limits.check(), aboveZero("kafka-bytes-max", c.KafkaBytesMax)); err != nil {
+	if err := errors.Join(c.Limits.check(), c.checkKafkaBytes()); err != nil {
 		return err
 	}
 	if _, port, err := net.SplitHostPort(c.Listen); err == nil && port != "0" && c.Listen == c.Admin {
@@ -48,7 +48,7 @@ func (c *collectCommand) Run() error {
 	if err := os.MkdirAll(c.Data, 0o700); err != nil {
 		return fmt.Errorf("cannot make the directory %s: %w; use --data to choose another", c.Data, err)
 	}
-	topic, err := c.open(ctx, c.KafkaBytesMax, log)
+	topic, err := c.open(ctx, c.KafkaBytesMax, nil, log)
 	if err != nil {
 		return err
 	}
@@ -101,6 +101,16 @@ func (c *collectCommand) serve(ctx context.Context, topic *kafka.Topic, log *slo
 	drain, end := context.WithTimeout(context.Background(), drainTimeout)
 	defer end()
 	return errors.Join(cause, taken.collector.Shutdown(drain), sink.Close(), health.Shutdown(drain))
+}
+
+// kafkaBytesLeast is one record.
+const kafkaBytesLeast = 1_000_000
+
+func (c *collectCommand) checkKafkaBytes() error {
+	if c.KafkaBytesMax < kafkaBytesLeast {
+		return fmt.Errorf("cannot use --kafka-bytes-max %d: want at least %d, what one record may have", c.KafkaBytesMax, kafkaBytesLeast)
+	}
+	return nil
 }
 
 // follow reads the directory of apps. Until that is done nothing is served: every

@@ -21,6 +21,8 @@ type consumer struct {
 	name  string
 	log   *slog.Logger
 	parts []*part
+	apps  *kafka.Directory // all that the topic knows; set before run, as apply is
+	apply *applier
 }
 
 // part is one partition.
@@ -31,7 +33,31 @@ type part struct {
 	first  int64 // the oldest record of the topic
 	end    int64 // behind the newest
 	failed error // why it is not read; nil: it is
+	stuck  bool  // what is next could not be read or kept the last time
 	counts partCounts
+	// Of its reader alone:
+	known *knownCommands
+	tried int64 // record of the command that failed last
+	tries int
+}
+
+// knownCommands are the ids of the commands of a partition that were applied
+// lately.
+type knownCommands struct {
+	order [][16]byte
+	has   map[[16]byte]bool
+	next  int // slot of the oldest, once all are taken
+}
+
+func (k *knownCommands) add(id [16]byte) {
+	if len(k.order) < commandsKnown {
+		k.order = append(k.order, id)
+	} else {
+		delete(k.has, k.order[k.next])
+		k.order[k.next] = id
+		k.next = (k.next + 1) % commandsKnown
+	}
+	k.has[id] = true
 }
 
 // partCounts are since the start.
@@ -44,6 +70,8 @@ const (
 	consumerLook  = time.Second     // between two looks at where the topic ends
 	consumerPause = 5 * time.Second // before a partition that failed is read again
 	fullPauseMax  = time.Second     // before a store that is full is asked again
+	commandsKnown = 4096            // what the store keeps of a partition
+	commandTries  = 12              // of a command that fails, with a pause between
 )
 
 func newConsumer(st *store.Store, topic *kafka.Topic, name string, partitions []int, log *slog.Logger) (*consumer, error) {
@@ -67,6 +95,14 @@ func (c *consumer) recall(parts ...*part) error {
 		}
 	}
 	for _, p := range parts {
+		ids, err := c.store.Commands(c.name, p.number)
+		if err != nil {
+			return err
+		}
+		p.known = &knownCommands{has: map[[16]byte]bool{}}
+		for _, id := range ids {
+			p.known.add(id)
+		}
 		p.mu.Lock()
 		p.next = next[p.number]
 		p.mu.Unlock()
@@ -145,6 +181,7 @@ func (c *consumer) read(ctx context.Context, p *part) {
 			return
 		}
 		p.fail(err)
+		p.stick(true)
 		c.log.Error("a partition is not read; it is tried again", "topic", c.name, "partition", p.number, "from", from, "error", err,
 			"hint", "if the topic was deleted and made anew, start again with --new-topic")
 		if !pause(ctx, consumerPause) {
@@ -163,12 +200,33 @@ func (c *consumer) keep(ctx context.Context, p *part, b *kafka.Batch) error {
 		return nil
 	}
 	missing := min(b.Missing, b.Next-1-p.next)
-	portion := &store.Portion{Topic: c.name, Partition: p.number, First: p.next + missing, Next: b.Next, Missing: missing, Hits: b.Hits}
+	portion := &store.Portion{
+		Topic: c.name, Partition: p.number, Partitions: c.topic.Partitions(), First: p.next + missing, Next: b.Next, Missing: missing, Hits: b.Hits,
+	}
 	for _, bad := range b.Poisoned {
 		portion.Poisoned = append(portion.Poisoned, store.Poisoned{Offset: bad.Offset, Value: bad.Value, Why: bad.Why.Error()})
 	}
+	command := b.Command
+	if command != nil && p.known.has[command.ID] {
+		command = nil // its acknowledgement was lost and it was sent again
+	}
+	if command != nil && (command.Kind == spoor.CommandRequest || command.Kind == spoor.CommandRetain) { // the others may be made twice
+		portion.Command = command.ID
+	}
+	if err := c.belong(b.Hits); err != nil {
+		return err
+	}
+	var result any
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, fullPauseMax) {
-		err := c.store.Consume(portion)
+		var err error
+		if command != nil {
+			if result, err = c.apply.command(ctx, command, portion); err != nil {
+				result, err = c.giveUp(p, portion, err)
+			}
+		}
+		if err == nil { // also where the command has moved the offset already
+			err = c.store.Consume(portion)
+		}
 		if err == nil {
 			break
 		}
@@ -179,6 +237,12 @@ func (c *consumer) keep(ctx context.Context, p *part, b *kafka.Batch) error {
 			return ctx.Err()
 		}
 	}
+	if portion.Command != [16]byte{} {
+		p.known.add(command.ID)
+	}
+	if command != nil {
+		c.apply.done(command, result)
+	}
 	if len(b.Poisoned) > 0 { // a line a batch: whoever floods the topic must not flood the log
 		bad := b.Poisoned[0]
 		c.log.Error("records cannot be read; they are listed and left out", "topic", c.name, "partition", p.number, "records", len(b.Poisoned),
@@ -186,6 +250,52 @@ func (c *consumer) keep(ctx context.Context, p *part, b *kafka.Batch) error {
 	}
 	p.note(portion)
 	return nil
+}
+
+// giveUp decides what follows where a command failed: it is tried again, but what
+// fails for a minute must not hold up the hits behind it for ever.
+func (c *consumer) giveUp(p *part, portion *store.Portion, err error) (result any, again error) {
+	if errors.Is(err, spoor.ErrBusy) || errors.Is(err, spoor.ErrReadOnly) || errors.Is(err, spoor.ErrClosed) || errors.Is(err, context.Canceled) {
+		return nil, err
+	}
+	if p.tried != portion.First {
+		p.tried, p.tries = portion.First, 0
+	}
+	if p.tries++; p.tries < commandTries {
+		return nil, err
+	}
+	c.log.Error("a change of the log cannot be made; it is left out, and this node may differ from the others now", "topic", c.name, "partition", p.number,
+		"record", portion.First, "error", err, "hint", "spoor check --against compares this node with another one; one that differs begins anew with --join")
+	return err, nil
+}
+
+// belong refuses hits of an app that the topic has and this store never had: it is
+// not the store of the topic, and would drop them. What nobody knows is left to the
+// store, which refuses it: it must not hold up the hits of others.
+func (c *consumer) belong(hits []spoor.Hit) error {
+	for i := range hits {
+		id := hits[i].App
+		if i > 0 && id == hits[i-1].App || c.store.App(id) != nil || c.apps.App(id) == nil {
+			continue
+		}
+		if made, err := c.made(id); err != nil {
+			return err
+		} else if !made {
+			return fmt.Errorf("there are hits of app %d, which this store never had, and they would be dropped: it is not the store of this topic, or began too late; check --data and --topic, and let it begin anew with --join", id)
+		}
+	}
+	return nil
+}
+
+// made reports whether an app was ever made, as far as its partition is stored.
+func (c *consumer) made(id spoor.AppID) (bool, error) {
+	return c.store.AppMade(c.name, c.topic.PartitionOf(id), id)
+}
+
+func (p *part) stick(stuck bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.stuck = stuck
 }
 
 func (p *part) fail(err error) {
@@ -198,7 +308,7 @@ func (p *part) fail(err error) {
 func (p *part) note(portion *store.Portion) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	p.next = portion.Next
+	p.next, p.stuck = portion.Next, false
 	p.end = max(p.end, p.next)
 	for i := range portion.Hits {
 		switch h := &portion.Hits[i]; h.Outcome {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io"
 	"net"
 	"net/http"
 	"net/http/httptest"
@@ -97,6 +98,15 @@ func TestInstallOnAServer(t *testing.T) {
 		t.Fatalf("spoor init printed no snippet or no token:\n%s", said)
 	}
 	hits := m.watch(watch)
+	wait(t, "the server to show hits to "+watch, func() bool {
+		r, err := http.Get("http://127.0.0.1:8081/metrics")
+		if err != nil {
+			return false
+		}
+		defer r.Body.Close()
+		text, err := io.ReadAll(r.Body)
+		return err == nil && strings.Contains(string(text), "spoor_api_streams 1\n")
+	})
 	m.firstPageView(a, snippet[1], snippet[2], token[1])
 	wait(t, "the hit to be shown by "+watch, func() bool {
 		return strings.Contains(hits.String(), `"city":"Gdansk"`) && strings.Contains(hits.String(), `"url":"https://shop.example/shoes"`)
@@ -335,6 +345,7 @@ func (m *machine) watch(line string) *output {
 	out := new(output)
 	cmd := m.command(ctx, line)
 	cmd.Stdout, cmd.Stderr = out, out
+	cmd.WaitDelay = 5 * time.Second // what it started may hold its output open
 	if err := cmd.Start(); err != nil {
 		m.t.Fatal(err)
 	}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/spoorhq/spoor"
+	"github.com/spoorhq/spoor/ingest/kafka"
 	"github.com/spoorhq/spoor/query"
 	"github.com/spoorhq/spoor/retention"
 	"github.com/spoorhq/spoor/store"
@@ -21,10 +22,12 @@ type keep struct {
 	sweeper    *retention.Sweeper
 	notifier   *retention.Notifier
 	outlet     *query.Outlet
+	feeds      *kafka.Feeds // nil: no feed goes to Kafka
 	answer     *query.Server
 	figures    *metrics
 	private    net.Listener
 	local      net.Listener
+	elsewhere  bool           // what falls due comes from the log
 	background sync.WaitGroup // what writes to the store by itself
 }
 
@@ -35,28 +38,42 @@ func (f *keepFlags) open(memory int64, now func() time.Time, log *slog.Logger) (
 	})
 }
 
-// keep wires what is around the store; more sets further options of the read side.
-func (f *keepFlags) keep(st *store.Store, now func() time.Time, log *slog.Logger, more func(*query.Options)) (*keep, error) {
+// keepOptions are what differs between a process alone and a store node.
+type keepOptions struct {
+	reads     func(*query.Options)                 // sets further options of the read side
+	feeds     *kafka.Feeds                         // takes feeds to Kafka; nil: no brokers are known
+	elsewhere bool                                 // what falls due by time comes from the log
+	mine      func(spoor.AppID) bool               // whose webhooks this process posts to; nil: all
+	noticed   func(app spoor.AppID, notice uint64) // told of notices that were delivered; may be nil
+}
+
+// keep wires what is around the store.
+func (f *keepFlags) keep(st *store.Store, now func() time.Time, log *slog.Logger, o keepOptions) (*keep, error) {
 	secret, err := lastingSecret(filepath.Join(f.Data, "secret"))
 	if err != nil {
 		return nil, err
 	}
-	k := &keep{flags: f, store: st, figures: newMetrics()}
+	k := &keep{flags: f, store: st, feeds: o.feeds, elsewhere: o.elsewhere, figures: newMetrics()}
 	k.figures.queueMax = f.Store.QueueBytesMax
-	k.sweeper = retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: f.SweepGrace})
-	k.outlet = query.NewOutlet(query.OutletOptions{Store: st, Apps: st, Now: now, Log: log, Private: f.WebhookPrivate, RetryFirst: f.FeedRetry})
+	k.sweeper = retention.New(retention.Options{Store: st, Now: now, Log: log, Grace: f.SweepGrace, Elsewhere: o.elsewhere})
+	outlet := query.OutletOptions{Store: st, Apps: st, Now: now, Log: log, Private: f.WebhookPrivate, RetryFirst: f.FeedRetry, Mine: o.mine}
+	if o.feeds != nil {
+		outlet.Topics = o.feeds
+	}
+	k.outlet = query.NewOutlet(outlet)
 	reads := query.Options{
 		Now: now, Outlet: k.outlet, Retention: k.sweeper, Store: st, Apps: st, Metrics: k.figures.write, Figures: k.figures.figures, PrivateMetrics: !isLoopback(f.Admin), Secret: secret,
 		PublicURL: f.PublicURL, Version: version(), Log: log,
+		Checkpoint: func() (query.Checkpoint, error) { return f.checkpoint(st) }, CheckpointByToken: f.Checkpoints,
 	}
 	if f.AdminToken != "" {
 		reads.AdminTokenHash = spoor.HashToken(f.AdminToken)
 	}
-	more(&reads)
+	o.reads(&reads)
 	if k.answer, err = query.New(reads); err != nil {
 		return nil, err
 	}
-	k.notifier = retention.NewNotifier(st, now, log, f.WebhookPrivate)
+	k.notifier = retention.NewNotifier(retention.NotifierOptions{Store: st, Now: now, Log: log, Private: f.WebhookPrivate, Mine: o.mine, Done: o.noticed})
 	k.figures.watchKeep(k)
 	return k, nil
 }
@@ -79,5 +96,16 @@ func (k *keep) serve(l *life) {
 	k.background.Go(func() { k.sweeper.Run(l) })
 	k.background.Go(func() { k.notifier.Run(l) })
 	k.background.Go(func() { k.outlet.Run(l) })
-	k.background.Go(func() { k.store.Watch(l) })
+	if !k.elsewhere {
+		k.background.Go(func() { k.store.Watch(l) })
+	}
+}
+
+// end waits for what works by itself, once its life has ended.
+func (k *keep) end() error {
+	k.background.Wait()
+	if k.feeds == nil {
+		return nil
+	}
+	return k.feeds.Close()
 }

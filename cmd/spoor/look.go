@@ -69,7 +69,7 @@ type feedCommand struct {
 	dataFlag
 	App   string `help:"The app." required:"" placeholder:"NAME"`
 	After string `help:"Only what is behind this entry: an id, or now. Without it from the oldest entry that is kept." placeholder:"ID"`
-	Dead  bool   `help:"Show instead how far feed_webhook was told, and what it refused or came too late for." xor:"what"`
+	Dead  bool   `help:"Show instead how far feed_webhook or feed_topic was told, and what it refused or came too late for." xor:"what"`
 	Retry bool   `help:"Send what it refused again, now." xor:"what"`
 	From  string `help:"With --retry, only what begins with this entry." placeholder:"ID"`
 }
@@ -152,10 +152,14 @@ func (c *feedCommand) retry() error {
 
 type checkCommand struct {
 	dataFlag
+	Against string `help:"Compare the running store node with another one that reads the same partitions, at the same place of the log, while both go on. Its SPOOR_ADMIN_TOKEN opens it." placeholder:"URL"`
 }
 
 // Run opens the store only to look: nothing is changed.
 func (c *checkCommand) Run() error {
+	if c.Against != "" {
+		return c.compare()
+	}
 	if _, err := os.Stat(c.Data); err != nil {
 		return fmt.Errorf("cannot check %s: %w; use --data", c.Data, err)
 	}

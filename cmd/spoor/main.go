@@ -33,22 +33,23 @@ Run it:
   spoor app create shop --timezone Europe/Warsaw --data /var/lib/spoor
   spoor app tokens shop --create crm --role read --data /var/lib/spoor
 
-Commands other than "serve", "collect" and "store" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" either, "scan" only reads files. Every flag can be set by the environment variable that its help names. On a server that "init" has set up, those who may read /etc/spoor/spoor.env (or the file that SPOOR_ENV_FILE names) need no --data: SPOOR_DATA in it is the default of all commands but "serve", which gets its settings from systemd.`
+Commands other than "serve", "collect" and "store" talk to the running server through the unix socket in its data directory; "check" opens the directory of a stopped one, "sweep" and "backup" either, "scan" only reads files. Every flag can be set by the environment variable that its help names. On a server that "init" has set up, those who may read /etc/spoor/spoor.env (or the file that SPOOR_ENV_FILE names) need no --data: SPOOR_DATA in it is the default of all commands but "serve", which gets its settings from systemd.`
 
 // commandLine is all of spoor's configuration. Kong fills it from flags and,
 // where a flag is absent, from the environment.
 type commandLine struct {
 	Serve      serveCommand      `cmd:"" help:"Run the collector and the read side."`
 	Collect    collectCommand    `cmd:"" help:"Run a collector alone, which hands what it takes in to Kafka: where one machine is not enough."`
-	Store      storeCommand      `cmd:"" help:"Run the store and the read side alone, which read from Kafka what collectors took in."`
-	Cluster    clusterCommand    `cmd:"" help:"Show the partitions of the topic: how far each is stored, how much waits, which apps are in it."`
+	Store      storeCommand      `cmd:"" help:"Run the store and the read side alone, which read from Kafka what collectors took in. Several that read the same partitions hold the same, and each takes reads and changes."`
+	Cluster    clusterCommand    `cmd:"" help:"Show the partitions of the topic, how far each is stored, how much waits, which apps are in it, and the store nodes that read them."`
 	App        appCommand        `cmd:"" help:"Make and change apps: keys, tokens, settings."`
 	Init       initCommand       `cmd:"" help:"Set a server up: asks for host name and site, makes data directory, app, login and settings, prints the snippet for the pages."`
 	GeoIP      geoipCommand      `cmd:"" name:"geoip" help:"Fetch a GeoIP database."`
 	Partitions partitionsCommand `cmd:"" help:"List what is stored: app, day, hits, profiles, bytes, sealed or open."`
 	Tail       tailCommand       `cmd:"" help:"Show hits as they are stored, one JSON object a line."`
 	Feed       feedCommand       `cmd:"" help:"Show what happened in an app, from a point on, and follow it: hits, changes of people, erasures."`
-	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other."`
+	Check      checkCommand      `cmd:"" help:"Verify every record of a stopped store against every other; with --against compare two running store nodes."`
+	Backup     backupCommand     `cmd:"" help:"Copy the store of the running server, as of one moment, into a new directory."`
 	Sweep      sweepCommand      `cmd:"" help:"Remove the anonymous profiles that are due, now; or list them."`
 	Person     personCommand     `cmd:"" help:"A person's rights: export, restrict, object, hold."`
 	Erase      eraseCommand      `cmd:"" help:"Remove persons with everything that is known of them, and wait until no byte is left."`
@@ -74,6 +75,8 @@ type serveCommand struct {
 	takeFlags    `embed:""`
 	processFlags `embed:""`
 
+	Feed feedFlags `embed:"" prefix:"feed-" group:"Kafka"`
+
 	Demo      bool   `help:"Open an app \"demo\" with write key and token \"demo\" and no rate limit. Loopback only." env:"SPOOR_DEMO"`
 	PublicAPI bool   `name:"public-api" help:"Serve the token-protected /api/public/ on the collector's address too." env:"SPOOR_PUBLIC_API"`
 	App       bool   `help:"Serve the dashboard and its API behind a login under /app on the collector's address, and shared overviews under /share." env:"SPOOR_APP"`
@@ -86,6 +89,8 @@ type keepFlags struct {
 	Admin      string `help:"Address of the read side: dashboard, REST API, exports, metrics. [${default}]" default:"127.0.0.1:8081" env:"SPOOR_ADMIN" placeholder:"HOST:PORT"`
 	PublicURL  string `name:"public-url" help:"Beginning of the page links that the REST API gives out." env:"SPOOR_PUBLIC_URL" placeholder:"URL"`
 	AdminToken string `help:"Secret of a control plane that may manage apps over HTTP. Only the environment, so that it shows in no process list." env:"SPOOR_ADMIN_TOKEN" hidden:""`
+
+	Checkpoints bool `help:"Let who has SPOOR_ADMIN_TOKEN fetch a copy of everything, with all personal data: for spoor store --join and spoor backup --from." env:"SPOOR_CHECKPOINTS"`
 
 	SweepGrace     time.Duration `help:"Before the first sweep after a start. [${default}]" default:"1h" env:"SPOOR_SWEEP_GRACE" placeholder:"TIME"`
 	WebhookPrivate bool          `help:"Let webhooks of apps lie in private networks and on this machine." env:"SPOOR_WEBHOOK_PRIVATE"`

@@ -114,6 +114,9 @@ func (m *metrics) collectReads(count, gauge figure) {
 	count("api_denied_total", "Requests answered 401 or 403.", float64(q.Denied))
 	count("api_limited_total", "Requests answered 429.", float64(q.Limited))
 	count("api_failed_total", "Requests answered 5xx.", float64(q.Failed))
+	count("api_commands_total", "Requests out of the cluster's log that were applied here, also those that were refused.", float64(q.Applied))
+	count("api_commands_unknown_total", "Commands in the cluster's log that this version does not know: this node differs from others since.", float64(q.Unknown))
+	count("api_forwarded_total", "Requests that another store node answered.", float64(q.Forwarded))
 	count("api_accesses_total", "Reads, exports and changes of personal data.", float64(q.Accesses))
 	count("audit_missed_total", "Entries of the audit log that could not be stored; each is a line of the log.", float64(q.AuditMissed+m.keep.sweeper.Figures().AuditMissed))
 	count("panics_total", "Bugs that were caught.", float64(q.Panics), "side", "read")
@@ -147,12 +150,17 @@ func (m *metrics) collectRetention(count, gauge figure) {
 	count("notices_sent_total", "Notices that a webhook took.", float64(n.Sent))
 	count("notices_failed_total", "Attempts that a webhook did not take; they are repeated.", float64(n.Failed))
 	count("notices_given_up_total", "Notices that no webhook took in three days.", float64(n.GivenUp))
-	o := m.keep.outlet.Figures()
-	count("feed_webhook_entries_total", "Entries of feeds that a webhook took.", float64(o.Entries))
-	count("feed_webhook_failed_total", "Requests with entries that a webhook did not take.", float64(o.Failed))
-	count("feed_webhook_dead_total", "Dead letters: stretches of a feed that a webhook refused eight times.", float64(o.Dead))
-	count("feed_webhook_lost_total", "Stretches of a feed that became too old before a webhook took them; alarm on any.", float64(o.Lost))
-	gauge("feed_webhook_down", "Apps whose webhook did not take the last request.", float64(o.Down))
+	collectOutlet(count, gauge, "webhook", m.keep.outlet.Figures())
+	collectOutlet(count, gauge, "topic", m.keep.outlet.TopicFigures())
+}
+
+// collectOutlet reads what goes to webhooks or topics.
+func collectOutlet(count, gauge figure, where string, o query.OutletFigures) {
+	count("feed_"+where+"_entries_total", "Entries of feeds that a "+where+" took.", float64(o.Entries))
+	count("feed_"+where+"_failed_total", "Requests with entries that a "+where+" did not take.", float64(o.Failed))
+	count("feed_"+where+"_dead_total", "Dead letters: stretches of a feed that a "+where+" refused.", float64(o.Dead))
+	count("feed_"+where+"_lost_total", "Stretches of a feed that became too old before a "+where+" took them; alarm on any.", float64(o.Lost))
+	gauge("feed_"+where+"_down", "Apps whose "+where+" did not take the last request.", float64(o.Down))
 }
 
 // figure sends one value with label names and values in turn.

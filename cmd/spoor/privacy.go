@@ -36,9 +36,12 @@ func (c *privacyCommand) Run() error {
 // that is in force.
 func (c *serveCommand) privacy(now func() time.Time) privacyWriter {
 	return privacy(now, func(w *lines) {
-		w.add("- Data directory: %s, on this machine; no copy is sent anywhere. Backups are the operator's.", c.Data)
+		w.add("- Data directory: %s, on this machine; no copy is sent to anybody but the recipients below. Backups are the operator's.", c.Data)
 		w.add("- Collector, which only takes data in: %s. Read side: %s%s.", c.Listen, c.Admin, onlyIf(c.PublicAPI, "; its REST API is also served by the collector")+onlyIf(c.App, "; all of it is also served by the collector under /app, behind a login"))
 		w.add("- The collector speaks %s.", onlyIf(!c.HTTPS.given(), "plain HTTP; https is up to a proxy before it")+onlyIf(c.HTTPS.given(), "https, TLS 1.2 or newer")+onlyIf(len(c.HTTPS.ACME) > 0, "; its certificates come from an authority, which is told the host names and the operator's address"))
+		if len(c.Feed.Brokers) > 0 {
+			w.add("- Feeds of apps that have a feed_topic go to the Kafka brokers at %s, in %s.", strings.Join(c.Feed.Brokers, ", "), onlyIf(c.Feed.KafkaTLS, "TLS 1.2 or newer")+onlyIf(!c.Feed.KafkaTLS, "CLEAR TEXT; --feed-kafka-tls encrypts it"))
+		}
 		c.writeAccess(w)
 	})
 }
@@ -47,6 +50,9 @@ func (c *serveCommand) privacy(now func() time.Time) privacyWriter {
 func (f *keepFlags) writeAccess(w *lines) {
 	w.add("- Operator's socket: whoever may open files of the data directory may read everything.")
 	w.add("- A control plane with its own token %s; it manages apps and reads no personal data but receipts and the audit log.", onlyIf(f.AdminToken == "", "is not set up")+onlyIf(f.AdminToken != "", "is set up"))
+	if f.Checkpoints && f.AdminToken != "" {
+		w.add("- WHO HAS THE CONTROL PLANE'S TOKEN MAY FETCH A COPY OF EVERYTHING (--checkpoints).")
+	}
 }
 
 // privacyWriter writes the record of processing of some apps.
@@ -115,6 +121,9 @@ func writeAppPrivacy(w *lines, a *spoor.App, at time.Time) {
 	w.add("- Bytes of what was removed leave the files within %d hours, where little of a day went within %d days; on request at once. Backups: %d days more.", s.BytesGoneHours, s.BytesGoneDays, s.BackupDays)
 	if s.FeedDays > 0 {
 		w.add("- Feed of what happened, which refers to the data above and copies nothing of it: %d days. Its readers are told of erasures.", s.FeedDays)
+	}
+	if s.FeedDays > 0 && s.FeedTopic != "" {
+		w.add("- Kafka topic %s has a copy of that feed for as long as its retention says, which is the operator's. Nothing is taken back from it: what is erased is told there, and who reads it must erase that too.", s.FeedTopic)
 	}
 	w.add("- Audit log (who read, exported, changed, erased; never whose in plain) and receipts of removals: %d days.", s.AuditDays)
 	w.add("- Plan %s%s.", s.Plan, onlyIf(s.PlanEnded != "", ", ended on "+s.PlanEnded))

@@ -73,7 +73,11 @@ func (c *serveCommand) serve(ctx context.Context, st *store.Store, now func() ti
 	if err := c.prepareDemo(st, now); err != nil {
 		return err
 	}
-	kept, err := c.keep(st, now, log, func(o *query.Options) { o.Privacy = c.privacy(now) })
+	feeds, err := c.Feed.feeds(log)
+	if err != nil {
+		return err
+	}
+	kept, err := c.keep(st, now, log, keepOptions{feeds: feeds, reads: func(o *query.Options) { o.Privacy = c.privacy(now) }})
 	if err != nil {
 		return err
 	}
@@ -119,8 +123,7 @@ func (c *serveCommand) run(ctx context.Context, kept *keep, taken *take, log *sl
 	ended := make(chan error, 1)
 	go func() { ended <- kept.answer.Shutdown(drain) }() // ends streams, also those that go out by the collector
 	err := errors.Join(cause, taken.collector.Shutdown(drain), <-ended)
-	kept.background.Wait()
-	return err
+	return errors.Join(err, kept.end())
 }
 
 // network is a range of addresses as a flag gives it: 10.0.0.0/8, or one address.

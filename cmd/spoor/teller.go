@@ -1,10 +1,7 @@
 package main
 
 import (
-	"bytes"
 	"context"
-	"encoding/json"
-	"errors"
 	"fmt"
 	"log/slog"
 	"time"
@@ -15,90 +12,77 @@ import (
 )
 
 // teller tells collectors about apps: the store's directory is the one that
-// counts, and the topic of apps follows it.
+// counts, and the topic of apps follows it. Every node tells; of two records of an
+// app the newer one counts, whatever their order.
 type teller struct {
 	store *store.Store
 	topic *kafka.Topic
 	name  string
+	reads func(partition int) bool           // whether this node reads it, and so knows its apps
+	made  func(id spoor.AppID) (bool, error) // whether an app was ever made here
 	log   *slog.Logger
-	told  map[spoor.AppID]*spoor.App // as they stand in the topic; a change makes a new App
+	known *kafka.Directory // what the topic says, whichever node told it
 }
 
 // tellEvery is how stale collectors may be, but for the way to them.
 const tellEvery = 300 * time.Millisecond
 
-// begin compares the topic with the store, and tells what differs. A store to
-// which apps are unknown that the topic has is another one's: it would drop all
-// hits of theirs.
-func (t *teller) begin(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, kafkaOpenMax)
-	defer cancel()
-	known, err := t.topic.Follow(ctx)
-	if err != nil {
+// begin compares the topic with the store, and tells what differs. A store that
+// knows other apps than the topic is another one's: it would drop all hits of
+// theirs. One that was away may have yet to read of some. ctx is that of the
+// process.
+func (t *teller) begin(ctx context.Context) (err error) {
+	if t.known, err = t.topic.Follow(ctx); err != nil {
 		return err
 	}
-	newest, err := t.store.NewestApp()
-	if err != nil {
-		return err
-	}
-	t.told = map[spoor.AppID]*spoor.App{}
-	for _, there := range known.AllApps() {
+	for _, there := range t.known.AllApps() {
+		if !t.reads(t.topic.PartitionOf(there.ID)) {
+			continue
+		}
 		here := t.store.App(there.ID)
-		if there.ID > newest || here != nil && (here.Name != there.Name || here.Created != there.Created) {
-			return fmt.Errorf("cannot use topic %s with this store: app %d in it is %q, which the store does not know, and its hits would be dropped; check --data and --topic, or restore a backup of the store that the topic belongs to", t.name, there.ID, there.Name)
-		}
-		t.told[there.ID] = there
-		if same, err := alike(public(here), there); err != nil {
-			return err
-		} else if same {
-			t.told[there.ID] = here
+		if len(t.store.AllApps()) == 0 || here != nil && (here.Name != there.Name || here.Created != there.Created) {
+			return fmt.Errorf("cannot use topic %s with this store: app %d in it is %q, which the store does not know, and its hits would be dropped; check --data and --topic, let a new node begin with --join, or restore a backup of the store that the topic belongs to", t.name, there.ID, there.Name)
 		}
 	}
-	return t.tell(ctx)
+	first, cancel := context.WithTimeout(ctx, kafkaOpenMax)
+	defer cancel()
+	return t.tell(first)
 }
 
 // public is what collectors need of an app: nothing that opens the read side or
 // speaks in the app's name to others.
 func public(app *spoor.App) *spoor.App {
-	if app == nil {
-		return nil
-	}
 	app = app.Clone()
 	app.Tokens, app.Share, app.WebhookSecret = nil, "", ""
 	return app
 }
 
-// alike reports whether two apps are the same to whoever reads them.
-func alike(a, b *spoor.App) (bool, error) {
-	if a == nil || b == nil {
-		return false, nil
-	}
-	x, err := json.Marshal(a)
-	y, err2 := json.Marshal(b)
-	return bytes.Equal(x, y), errors.Join(err, err2)
-}
-
-// tell brings the topic up to the store.
+// tell brings the topic up to the store where that is newer. An app that is
+// unknown here and not known to be gone is one that this node has yet to read of.
 func (t *teller) tell(ctx context.Context) error {
 	for _, app := range t.store.AllApps() {
-		if t.told[app.ID] == app {
+		if there, gone := t.known.Version(app.ID); gone || there >= app.Version {
 			continue
 		}
 		if err := t.topic.PublishApp(ctx, public(app)); err != nil {
 			return fmt.Errorf("cannot tell the collectors about app %q: %w", app.Name, err)
 		}
-		t.told[app.ID] = app
 	}
-	for id := range t.told {
-		if t.store.App(id) != nil {
+	for _, there := range t.known.AllApps() {
+		if t.store.App(there.ID) != nil || !t.reads(t.topic.PartitionOf(there.ID)) {
 			continue
 		}
-		if err := t.topic.ForgetApp(ctx, id); err != nil {
-			return fmt.Errorf("cannot tell the collectors that app %d is gone: %w", id, err)
+		if made, err := t.made(there.ID); err != nil || !made {
+			if err != nil {
+				return err
+			}
+			continue
 		}
-		delete(t.told, id)
+		if err := t.topic.ForgetApp(ctx, there.ID, there.Version+1); err != nil {
+			return fmt.Errorf("cannot tell the collectors that app %d is gone: %w", there.ID, err)
+		}
 	}
-	return nil
+	return t.known.Mend(ctx) // a node that lagged may have told after one that did not
 }
 
 // run goes on telling until ctx ends.
