@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
@@ -19,15 +20,18 @@ import (
 const (
 	clusterSenders = 16
 	clusterStage   = 2 * time.Second  // between two things that happen
-	clusterWait    = 60 * time.Second // for the store node to catch up
+	clusterWait    = 60 * time.Second // for a store node to catch up
+	clusterToken   = "demo-cluster"   // of the control plane
+	// What says that it is a program makes no profile.
+	clusterBrowser = "Mozilla/5.0 (X11; Linux x86_64; rv:140.0) Gecko/20100101 Firefox/140.0"
 )
 
-// clusterShow is brokers, two collectors and a store node on this machine, and
+// clusterShow is brokers, two collectors and two store nodes on this machine, and
 // what senders were told by them.
 type clusterShow struct {
 	binary, work string
 	brokers      *kfake.Cluster
-	store        *process
+	stores       [2]*process
 	began        time.Time
 	addresses    [2]atomic.Pointer[string] // of the collectors
 
@@ -37,9 +41,9 @@ type clusterShow struct {
 	stop  chan struct{}
 }
 
-// showCluster runs a cluster under load, kills a collector and the store node
-// amid it, starts them again, and prints the ledger. A ledger that does not add up
-// is an error.
+// showCluster runs a cluster under load, kills a collector and a store node amid
+// it, starts them again, and prints the ledger of both store nodes. A ledger that
+// does not add up is an error, and so is a difference between the nodes.
 func (b *bench) showCluster() (err error) {
 	c := &clusterShow{binary: b.binary, work: b.work, began: time.Now(), acked: map[string]bool{}, stop: make(chan struct{})}
 	if c.brokers, err = kfake.NewCluster(kfake.NumBrokers(3), kfake.DataDir(filepath.Join(b.work, "brokers")), kfake.SyncWrites()); err != nil {
@@ -50,10 +54,16 @@ func (b *bench) showCluster() (err error) {
 	if err := c.makeApp(); err != nil {
 		return err
 	}
-	if err := c.startStore(); err != nil {
+	defer func() {
+		for _, p := range c.stores {
+			if p != nil {
+				p.kill()
+			}
+		}
+	}()
+	if err := c.startStore(0); err != nil {
 		return err
 	}
-	defer func() { c.store.kill() }()
 	var collectors [2]*process
 	for i := range collectors {
 		if collectors[i], err = c.startCollector(i); err != nil {
@@ -66,19 +76,19 @@ func (b *bench) showCluster() (err error) {
 		senders.Go(func() { c.send(n) })
 	}
 	stages := []func() error{
-		func() error { return nil },
+		func() error { return c.startStore(1) },
 		func() error {
 			collectors[0].kill()
 			c.say("kill -9: collector 1; its senders go to collector 2")
 			return nil
 		},
 		func() error {
-			c.store.kill()
-			c.say("kill -9: the store node; collectors go on taking")
-			return nil
+			c.stores[0].kill()
+			c.say("kill -9: store node 1; collectors go on taking, and node 2 answers:")
+			return c.askSecond()
 		},
 		func() error {
-			if err := c.startStore(); err != nil {
+			if err := c.startStore(0); err != nil {
 				return err
 			}
 			again, err := c.startCollector(0)
@@ -86,7 +96,7 @@ func (b *bench) showCluster() (err error) {
 				return err
 			}
 			collectors[0] = again
-			c.say("both are started again; the store node reads on from where it was")
+			c.say("both are started again; store node 1 reads on from where it was")
 			return nil
 		},
 		func() error { return nil },
@@ -116,11 +126,12 @@ func (c *clusterShow) progress() {
 	c.say("%s events acknowledged", thousands(int64(len(c.acked))))
 }
 
-func (c *clusterShow) data() string { return filepath.Join(c.work, "store") }
+// data is the directory of a store node.
+func (c *clusterShow) data(i int) string { return filepath.Join(c.work, fmt.Sprint("store", i+1)) }
 
 // makeApp makes the open demo app, as spoor serve does on one machine.
 func (c *clusterShow) makeApp() error {
-	one, err := startProcess(nil, c.binary, "serve", "--demo", "--data", c.data(), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
+	one, err := startProcess(nil, c.binary, "serve", "--demo", "--data", c.data(0), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0")
 	if err != nil {
 		return err
 	}
@@ -129,14 +140,52 @@ func (c *clusterShow) makeApp() error {
 
 func (c *clusterShow) kafka() string { return strings.Join(c.brokers.ListenAddrs(), ",") }
 
-func (c *clusterShow) startStore() error {
-	p, err := startProcess(nil, c.binary, "store", "--kafka", c.kafka(), "--data", c.data(), "--admin", "127.0.0.1:0")
+// startStore starts a store node. The second one begins from a copy that it takes
+// of the first one.
+func (c *clusterShow) startStore(i int) error {
+	args := []string{"store", "--kafka", c.kafka(), "--data", c.data(i), "--admin", "127.0.0.1:0", "--checkpoints"}
+	if i > 0 {
+		args = append(args, "--join", "http://"+c.stores[0].readSide)
+	}
+	began := time.Now()
+	p, err := startProcess([]string{"SPOOR_ADMIN_TOKEN=" + clusterToken}, c.binary, args...)
 	if err != nil {
 		return err
 	}
-	c.store = p
-	c.say("spoor store: dashboard and API at http://%s/ (token demo)", p.readSide)
+	c.stores[i] = p
+	how := ""
+	if i > 0 {
+		how = fmt.Sprintf(", from a copy of node 1 in %s", time.Since(began).Round(10*time.Millisecond))
+	}
+	c.say("spoor store %d%s: dashboard and API at http://%s/ (token demo)", i+1, how, p.readSide)
 	return nil
+}
+
+// askSecond reads from the second node and makes a change there, while the first
+// one is away.
+func (c *clusterShow) askSecond() error {
+	out, err := c.spoor(1, "partitions", "--app", "demo")
+	if err != nil {
+		return err
+	}
+	fmt.Printf("\n$ spoor partitions --app demo\n%s\n", out)
+	if out, err = c.spoor(1, "app", "create", "second-shop"); err != nil {
+		return err
+	}
+	first, _, _ := strings.Cut(out, "\n")
+	fmt.Printf("$ spoor app create second-shop\n%s\n\n", first)
+	return nil
+}
+
+// spoor runs a command on the data directory of a store node.
+func (c *clusterShow) spoor(node int, args ...string) (string, error) {
+	cmd := exec.Command(c.binary, append(args, "--data", c.data(node))...)
+	cmd.Env = append(os.Environ(), "SPOOR_ADMIN_TOKEN="+clusterToken)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("spoor %s on node %d: %w: %s", strings.Join(args, " "), node+1, err, out)
+	}
+	return string(out), nil
 }
 
 func (c *clusterShow) startCollector(i int) (*process, error) {
@@ -176,7 +225,13 @@ func (c *clusterShow) send(n int) {
 
 func (c *clusterShow) try(client *http.Client, to int, body string) bool {
 	address := *c.addresses[to%len(c.addresses)].Load()
-	reply, err := client.Post("http://"+address+"/hit", "application/json", strings.NewReader(body))
+	request, err := http.NewRequest("POST", "http://"+address+"/hit", strings.NewReader(body))
+	if err != nil {
+		return false
+	}
+	request.Header.Set("Content-Type", "application/json")
+	request.Header.Set("User-Agent", clusterBrowser)
+	reply, err := client.Do(request)
 	if err != nil {
 		return false
 	}
@@ -193,20 +248,48 @@ func (c *clusterShow) account(collectors []*process) error {
 	}
 	c.progress()
 	ended := time.Now()
-	if err := c.caughtUp(); err != nil {
-		return err
+	for i := range c.stores {
+		if err := c.caughtUp(i); err != nil {
+			return err
+		}
 	}
-	c.say("the store node has caught up, %s after the last event", time.Since(ended).Round(10*time.Millisecond))
-	table, err := exec.Command(c.binary, "cluster", "--data", c.data()).CombinedOutput()
+	c.say("both store nodes have caught up, %s after the last event", time.Since(ended).Round(10*time.Millisecond))
+	for _, args := range [][]string{{"cluster"}, {"app", "list"}, {"check", "--against", "http://" + c.stores[1].readSide}} {
+		out, err := c.spoor(0, args...)
+		if err != nil {
+			return err
+		}
+		fmt.Printf("\n$ spoor %s\n%s", strings.Join(args, " "), out)
+	}
+	fmt.Println()
+	wrong := int64(len(c.acked)) != c.sent || len(c.acked) == 0
+	for i := range c.stores {
+		lost, doubled, phantom, stored, err := c.compare(i)
+		if err != nil {
+			return err
+		}
+		if err := c.stores[i].stop(); err != nil {
+			return err
+		}
+		if _, err := c.spoor(i, "check"); err != nil {
+			return err
+		}
+		fmt.Printf("ledger of node %d: sent %s, acknowledged %s, stored %s, lost %d, doubled %d, never sent %d; spoor check: everything fits together\n",
+			i+1, thousands(c.sent), thousands(int64(len(c.acked))), thousands(stored), lost, doubled, phantom)
+		wrong = wrong || lost+doubled+phantom > 0
+	}
+	if wrong {
+		return errors.New("the ledger does not add up")
+	}
+	return nil
+}
+
+// compare counts what a node holds against what was acknowledged.
+func (c *clusterShow) compare(i int) (lost, doubled, phantom int, stored int64, err error) {
+	found, err := c.export(i)
 	if err != nil {
-		return fmt.Errorf("cannot ask the store node: %w: %s", err, table)
+		return 0, 0, 0, 0, err
 	}
-	fmt.Printf("\n$ spoor cluster\n%s\n", table)
-	found, err := c.export()
-	if err != nil {
-		return err
-	}
-	lost, doubled, phantom := 0, 0, 0
 	for id := range c.acked {
 		if found[id] == 0 {
 			lost++
@@ -220,28 +303,17 @@ func (c *clusterShow) account(collectors []*process) error {
 			phantom++
 		}
 	}
-	if err := c.store.stop(); err != nil {
-		return err
-	}
-	if out, err := exec.Command(c.binary, "check", "--data", c.data()).CombinedOutput(); err != nil {
-		return fmt.Errorf("the store does not fit together: %w: %s", err, out)
-	}
-	fmt.Printf("ledger: sent %s, acknowledged %s, stored %s, lost %d, doubled %d, never sent %d; spoor check: everything fits together\n",
-		thousands(c.sent), thousands(int64(len(c.acked))), thousands(int64(len(found))), lost, doubled, phantom)
-	if lost+doubled+phantom > 0 || len(c.acked) == 0 || int64(len(c.acked)) != c.sent {
-		return errors.New("the ledger does not add up")
-	}
-	return nil
+	return lost, doubled, phantom, int64(len(found)), nil
 }
 
-// caughtUp waits until all that is in the topic is stored.
-func (c *clusterShow) caughtUp() error {
+// caughtUp waits until a node has stored all that is in the topic.
+func (c *clusterShow) caughtUp(i int) error {
 	for until := time.Now().Add(clusterWait); time.Now().Before(until); time.Sleep(20 * time.Millisecond) {
 		stored, end := int64(0), int64(0)
 		for _, p := range c.brokers.PartitionInfos("spoor") {
 			end += p.HighWatermark
 		}
-		for line := range strings.Lines(c.metrics()) {
+		for line := range strings.Lines(c.metrics(i)) {
 			if name, value, ok := strings.Cut(line, " "); ok && strings.HasPrefix(name, "spoor_kafka_stored_offset{") {
 				var n float64
 				if _, err := fmt.Sscan(value, &n); err == nil {
@@ -253,11 +325,11 @@ func (c *clusterShow) caughtUp() error {
 			return nil
 		}
 	}
-	return fmt.Errorf("the store node has not caught up after %s: %s", clusterWait, c.store.said())
+	return fmt.Errorf("store node %d has not caught up after %s: %s", i+1, clusterWait, c.stores[i].said())
 }
 
-func (c *clusterShow) metrics() string {
-	reply, err := http.Get("http://" + c.store.readSide + "/metrics")
+func (c *clusterShow) metrics(i int) string {
+	reply, err := http.Get("http://" + c.stores[i].readSide + "/metrics")
 	if err != nil {
 		return ""
 	}
@@ -267,9 +339,9 @@ func (c *clusterShow) metrics() string {
 	return text.String()
 }
 
-// export counts the stored hits of each event id.
-func (c *clusterShow) export() (map[string]int, error) {
-	request, err := http.NewRequest("GET", "http://"+c.store.readSide+"/api/export/hits.ndjson", nil)
+// export counts the stored hits of each event id on a node.
+func (c *clusterShow) export(i int) (map[string]int, error) {
+	request, err := http.NewRequest("GET", "http://"+c.stores[i].readSide+"/api/export/hits.ndjson", nil)
 	if err != nil {
 		return nil, err
 	}

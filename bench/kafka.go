@@ -88,7 +88,7 @@ func (r *kafkaRun) start() (err error) {
 	if r.brokers, err = startProcess(nil, r.self, commandBrokers, filepath.Join(r.work, "brokers")); err != nil {
 		return err
 	}
-	if r.store, err = startKafkaStore(r.binary, app.data(), r.brokers.collector); err != nil {
+	if r.store, err = startKafkaStore(r.binary, app.data(0), r.brokers.collector); err != nil {
 		return err
 	}
 	r.collector, err = startProcess(nil, r.binary, "collect", "--kafka", r.brokers.collector, "--data", filepath.Join(r.work, "collector"), "--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0",
@@ -156,7 +156,7 @@ func (r *kafkaRun) consume(hits int64) (perSecond float64, err error) {
 	if err := r.store.signal(syscall.SIGCONT); err != nil {
 		return 0, err
 	}
-	if err := r.store.caughtUp(hits); err != nil {
+	if err := r.store.caughtUp(hits, kafkaCatchUp); err != nil {
 		return 0, err
 	}
 	perSecond = float64(hits) / time.Since(began).Seconds()
@@ -204,8 +204,8 @@ func startKafkaStore(binary, data, brokers string) (*server, error) {
 }
 
 // caughtUp waits until so many hits have been decided about.
-func (s *server) caughtUp(hits int64) error {
-	until := time.Now().Add(kafkaCatchUp)
+func (s *server) caughtUp(hits int64, most time.Duration) error {
+	until := time.Now().Add(most)
 	for time.Now().Before(until) {
 		done := 0.0
 		for _, outcome := range []string{"stored", "duplicate"} {
@@ -216,7 +216,7 @@ func (s *server) caughtUp(hits int64) error {
 		}
 		time.Sleep(50 * time.Millisecond)
 	}
-	return fmt.Errorf("the store node has not read %d hits within %v", hits, kafkaCatchUp)
+	return fmt.Errorf("the store node has not read %d hits within %v: %s", hits, most, s.said())
 }
 
 // keepFeed switches the feed of the demo app on, or off with 0 days.

@@ -31,7 +31,7 @@ type options struct {
 	forget, blast, large bool
 	cluster              bool
 	rollUps              bool
-	feed, kafka          bool
+	feed, kafka, replay  bool
 	profiles             int
 	hits                 int64
 }
@@ -88,13 +88,20 @@ func readFlags() options {
 	flag.BoolVar(&o.forget, "forget", false, "measure sweeping and erasing, in simulated time, and nothing else")
 	flag.BoolVar(&o.blast, "blast", false, "measure what a mail to a million does to other apps, and nothing else")
 	flag.BoolVar(&o.large, "large", false, "build a large store, measure statistics, and nothing else; with -dir the store stays there for the next time")
-	flag.BoolVar(&o.cluster, "cluster", false, "show brokers, two collectors and a store node under load and kills, and nothing else")
+	flag.BoolVar(&o.cluster, "cluster", false, "show brokers, two collectors and two store nodes under load and kills, and nothing else")
 	flag.BoolVar(&o.rollUps, "rollups", false, "measure what roll-ups cost, with and without them in turn, and nothing else")
 	flag.BoolVar(&o.kafka, "kafka", false, "measure a collector, a store node and the way between them over Kafka, and nothing else")
+	flag.BoolVar(&o.replay, "replay", false, "measure a store node that reads ten days of hits from Kafka, and nothing else")
 	flag.BoolVar(&o.feed, "feed", false, "measure what a feed costs and how far behind its followers are, and nothing else")
-	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget or -large: profiles in the store")
-	flag.Int64Var(&o.hits, "hits", 50_000_000, "with -large: hits in the store, about")
+	flag.IntVar(&o.profiles, "profiles", 1_000_000, "with -forget, -large or -replay: profiles in the store")
+	flag.Int64Var(&o.hits, "hits", 0, "with -large: hits in the store, about (default 50,000,000); with -replay: hits in the topic, about (default 10,000,000)")
 	flag.Parse()
+	if o.hits == 0 {
+		o.hits = 50_000_000
+		if o.replay {
+			o.hits = replayHits
+		}
+	}
 	return o
 }
 
@@ -183,6 +190,9 @@ func measure(o options, work string) (err error) {
 	}
 	if o.kafka {
 		return b.kafkaAndReport()
+	}
+	if o.replay {
+		return b.replayAndReport(o.hits, o.profiles)
 	}
 	if o.feed {
 		return b.feedAndReport()
