@@ -25,11 +25,16 @@ build: go ## build bin/spoor, a static binary
 test: test-tools pins format vet lint clients unit fuzz ## run everything that CI runs; installs what it needs (as root, or by sudo)
 	@echo "all checks passed"
 
+# The program of a package is built once; go test builds it for each target. What
+# fuzzing finds worth keeping stays where go test keeps it.
 fuzz: go ## run every fuzz target for FUZZTIME (3s)
-	@$(GO) list ./... | while read -r package; do \
-	  list=$$($(GO) test -list '^Fuzz' "$$package") || exit 1; \
-	  for target in $$(echo "$$list" | grep '^Fuzz'); do \
-	    $(GO) test -run '^$$' -fuzz "^$$target\$$" -fuzztime $(FUZZTIME) "$$package" || exit 1; \
+	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && kept=$$($(GO) env GOCACHE)/fuzz && \
+	$(GO) list -f '{{.Dir}} {{.ImportPath}}' ./... | while read -r dir package; do \
+	  grep -qs '^func Fuzz' "$$dir"/*_test.go || continue; \
+	  $(GO) test -c -fuzz . -o "$$built/fuzz" "$$package" && cd "$$dir" && list=$$("$$built/fuzz" -test.list '^Fuzz') || exit 1; \
+	  for target in $$list; do \
+	    echo "$$package $$target"; \
+	    "$$built/fuzz" -test.run '^$$' -test.fuzz "^$$target\$$" -test.fuzztime $(FUZZTIME) -test.fuzzcachedir "$$kept/$$package" || exit 1; \
 	  done; \
 	done
 
@@ -45,7 +50,7 @@ LARGE ?=
 bench-large: go ## build a store of 50 million hits and a million profiles, and measure statistics; takes 9 GB
 	@CGO_ENABLED=0 $(GO) run ./bench -large $(LARGE)
 
-demo-cluster: go ## brokers, two collectors and a store node on this machine under load, two of them killed: nothing is lost, nothing doubled
+demo-cluster: go ## brokers, two collectors and two store nodes on this machine under load, two of them killed: nothing is lost, nothing doubled
 	@CGO_ENABLED=0 $(GO) run ./bench -cluster
 
 geoip: ## fetch a real GeoIP database into ./geoip
@@ -113,4 +118,4 @@ lint: go
 	@$(GO) tool staticcheck -checks inherit,-ST1005 ./...
 
 unit: go
-	@SPOOR_REQUIRE_CLIENTS=1 $(GO) test -race -timeout 25m ./...
+	@SPOOR_REQUIRE_CLIENTS=1 $(GO) test -race -timeout 45m ./...
