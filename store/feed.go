@@ -380,8 +380,11 @@ func (r *feedReader) entry(tag protowire.Number, b []byte) (*spoor.FeedEntry, er
 		return r.user(spoor.Number(part()))
 	case feedMerge:
 		into, former := spoor.Number(part()), spoor.Number(part())
-		e := &spoor.FeedEntry{Kind: spoor.FeedMerge, Gone: []int64{r.people.public(uint64(former))}}
-		return r.about(e, into)
+		gone, err := r.publicThen(former)
+		if err != nil {
+			return nil, err
+		}
+		return r.about(&spoor.FeedEntry{Kind: spoor.FeedMerge, Gone: []int64{gone}}, into)
 	case feedMember:
 		at := collectionRef{kind: spoor.CollectionKind(part()), id: uint32(part())}
 		n, in := spoor.Number(part()), part() == 1
@@ -465,14 +468,48 @@ func (r *feedReader) crossed(kind spoor.FeedKind, at collectionRef, n spoor.Numb
 	return r.about(&spoor.FeedEntry{Kind: kind, Of: of}, n)
 }
 
-// about makes an entry name somebody; nil if the person is not to be named.
+// about makes an entry name somebody as whoever it was then; nil if the person is
+// not to be named. Who reads late sees merges at their place, as who read in time:
+// under the id of today a restriction from before a merge would seem to be about
+// whoever came in by it.
 func (r *feedReader) about(e *spoor.FeedEntry, n spoor.Number) (*spoor.FeedEntry, error) {
 	p, err := r.profile(n)
 	if p == nil || err != nil || e.Kind == "" {
 		return nil, err
 	}
-	e.Person = p.ID
+	if e.Person, err = r.publicThen(n); err != nil {
+		return nil, err
+	}
 	return e, nil
+}
+
+// publicThen is the public id that a number had, or has.
+func (r *feedReader) publicThen(n spoor.Number) (int64, error) {
+	id := r.people.public(uint64(n))
+	if !r.imported {
+		return id, nil
+	}
+	now, err := person(r.db, r.app, n)
+	if err != nil {
+		return 0, err
+	}
+	st, err := readProfile(r.db, r.app, now)
+	if err != nil {
+		return 0, err
+	}
+	own := st.public
+	if now != n {
+		own = 0
+		for _, f := range st.former {
+			if f.number == n {
+				own = f.public
+			}
+		}
+	}
+	if own != 0 {
+		id = own
+	}
+	return id, nil
 }
 
 // profile reads the person whose number it is or was; nil if gone or left out.

@@ -416,9 +416,17 @@ func (g *group) absorb(p, q *pending) error {
 		g.merged[profileRef{a.app.ID, f.number}] = p.n
 	}
 	p.add.writes++
-	g.tell(a, a.at, feedMerge, uint64(p.n), uint64(q.n))
-	g.joinMemberships(p, q, &before, theirs, ours)
 	g.joinRights(p, before.rights(), theirs.rights())
+	// Of the two only one may have been left alone until now. Who knows the other
+	// one hears of it: of q while there is a q, of p when q is p.
+	if err := g.tellJoined(p, q.n, theirs); err != nil {
+		return err
+	}
+	g.tell(a, a.at, feedMerge, uint64(p.n), uint64(q.n))
+	if err := g.tellJoined(p, p.n, &before); err != nil {
+		return err
+	}
+	g.joinMemberships(p, q, &before, theirs, ours)
 	g.inheritSegments(a, p.n, q.n, !p.facts.rights.Uncounted(a.app.Day(a.at)))
 	if p.facts.rights.Objected != 0 {
 		g.member(a, setObjected, q.n, false)

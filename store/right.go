@@ -130,18 +130,41 @@ func (g *group) setRight(app spoor.AppID, n spoor.Number, right spoor.Right, unt
 	if profile.Collections, err = s.collections(c.find); err != nil {
 		return nil, err
 	}
+	if right == spoor.RightHold { // concerns nobody but whoever keeps the data
+		return profile, nil
+	}
+	err = g.tellRight(a, profile.ID, right, until, at)
+	if until == 0 { // what changed meanwhile was not told
+		g.tell(a, at, feedUser, uint64(p.n))
+	}
+	return profile, err
+}
+
+// tellRight tells in the feed, and whoever is notified, what holds for a person
+// from now on.
+func (g *group) tellRight(a *appState, person int64, right spoor.Right, until spoor.Day, at int64) error {
 	what := right.String() + ".set"
 	if until == 0 {
 		what = right.String() + ".lifted"
 	}
-	if right == spoor.RightHold { // concerns nobody but whoever keeps the data
-		return profile, nil
+	g.tell(a, at, feedRight, uint64(slices.Index(feedRights, what)), uint64(person))
+	return g.notify(a, spoor.Notice{What: what, Person: person, At: at, Until: until})
+}
+
+// tellJoined tells the restriction and the objection that a person has by a
+// merge, as was is before it under its number n, and did not have.
+func (g *group) tellJoined(p *pending, n spoor.Number, was *state) error {
+	a, before, after := p.app, was.rights(), p.facts.rights
+	today := a.app.Day(a.at)
+	id := was.profile(a.app.ID, n, &a.people).ID
+	var err error
+	if (spoor.Rights{Restricted: after.Restricted}).Uncounted(today) && !(spoor.Rights{Restricted: before.Restricted}).Uncounted(today) {
+		err = g.tellRight(a, id, spoor.RightRestrict, after.Restricted, a.at)
 	}
-	g.tell(a, at, feedRight, uint64(slices.Index(feedRights, what)), uint64(profile.ID))
-	if until == 0 { // what changed meanwhile was not told
-		g.tell(a, at, feedUser, uint64(p.n))
+	if after.Objected != 0 && before.Objected == 0 && err == nil {
+		err = g.tellRight(a, id, spoor.RightObject, spoor.Forever, a.at)
 	}
-	return profile, g.notify(a, spoor.Notice{What: what, Person: profile.ID, At: at, Until: until})
+	return err
 }
 
 // parts are all numbers of a person with the days of their hits.

@@ -3,6 +3,9 @@ package store
 import (
 	"context"
 	"errors"
+	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -151,6 +154,69 @@ func TestRightsOfWhoIsMerged(t *testing.T) {
 	w.say("fifth", "another", w.c.Now())
 	if p, err := w.s.Profile(w.app.ID, another); err != nil || p.Rights.Held != day+2 {
 		t.Errorf("rights %+v, %v; want a hold to %s", p.Rights, err, day+2)
+	}
+	check(t, w.s)
+}
+
+// Goal: who is restricted by a merge alone is told of like everybody else who is,
+// under the id by which a recipient knows them; and read later, the feed tells the
+// same under the same ids.
+// Method: a visitor becomes somebody restricted, then somebody becomes a
+// restricted visitor; the feed and the notices are read before and after.
+func TestRightsOfAMergeAreTold(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	w.app = followed(t, w.s, w.app)
+	if _, err := w.s.UpdateApp(w.app.ID, func(a *spoor.App) error { a.Settings.Webhook = "https://hook.example/"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	id := func(n spoor.Number) int64 {
+		t.Helper()
+		p, err := w.s.Profile(w.app.ID, n)
+		if err != nil || p == nil {
+			t.Fatal(p, err)
+		}
+		return p.ID
+	}
+	told := func(after uint64) (list []string, next uint64) {
+		t.Helper()
+		next, err := w.s.Feed(w.app.ID, after, func(e *spoor.FeedEntry) error {
+			if e.Kind == spoor.FeedRight || e.Kind == spoor.FeedMerge {
+				list = append(list, fmt.Sprintf("%s %d %d", sketch(e), e.Person, e.Gone))
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return list, next
+	}
+	ann := w.say("a1", "ann", w.c.Now()).Profile
+	w.right(ann, spoor.RightRestrict, w.today()+1)
+	visitor := id(w.say("a2", "", w.c.Now()).Profile)
+	w.say("a2", "ann", w.c.Now())
+
+	bob := w.say("b1", "bob", w.c.Now()).Profile
+	quiet := w.say("b2", "", w.c.Now()).Profile
+	was := id(quiet)
+	w.right(quiet, spoor.RightRestrict, spoor.Forever)
+	w.say("b2", "bob", w.c.Now())
+
+	set := func(what string, n int64) string { return fmt.Sprintf("%s %d []", what, n) }
+	want := []string{
+		set("restriction.set", id(ann)), set("restriction.set", visitor), // and the merge is not told while it holds
+		set("restriction.set", was), set("restriction.set", id(bob)),
+	}
+	if got, _ := told(0); !slices.Equal(got, want) {
+		t.Errorf("the feed tells\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	var notices []string
+	if err := w.s.Notices(w.app.ID, func(n *spoor.Notice) error { notices = append(notices, set(n.What, n.Person)); return nil }); err != nil || !slices.Equal(notices, want) {
+		t.Errorf("notices %v, %v; want %v", notices, err, want)
+	}
+	w.c.add(5 * 24 * time.Hour) // the restriction has lapsed
+	want = slices.Insert(want, 2, fmt.Sprintf("merge 1 %d %d", id(ann), []int64{visitor}))
+	if got, _ := told(0); !slices.Equal(got, want) {
+		t.Errorf("later the feed tells\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 	}
 	check(t, w.s)
 }

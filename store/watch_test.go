@@ -564,13 +564,19 @@ func (r *recipient) compare(t *rapid.T) {
 	if err := r.look(context.Background()); err != nil {
 		t.Fatal(err)
 	}
-	r.rename()
 	var err error
 	r.read, err = r.s.Feed(r.app.ID, r.read, func(e *spoor.FeedEntry) error {
 		switch {
 		case e.Kind == spoor.FeedRight && strings.HasSuffix(e.What, ".set"):
 			for _, in := range r.in {
 				delete(in, e.Person)
+			}
+		case e.Kind == spoor.FeedMerge:
+			for _, in := range r.in {
+				if former := e.Gone[0]; in[former] {
+					delete(in, former)
+					in[e.Person] = true
+				}
 			}
 		case e.Kind == spoor.FeedEntered || e.Kind == spoor.FeedLeft:
 			if r.skip[e.Of.ID] {
@@ -586,7 +592,7 @@ func (r *recipient) compare(t *rapid.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r.rename()
+	r.forget()
 	for _, x := range must(r.s.Collections(r.app.ID, spoor.CollectionSegment)) {
 		want := map[int64]bool{}
 		must(r.s.Members(r.app.ID, &x, 0, func(p *spoor.Profile) error { want[p.ID] = true; return nil }))
@@ -605,19 +611,14 @@ func (r *recipient) compare(t *rapid.T) {
 	clear(r.skip)
 }
 
-// rename follows merges, and forgets who is gone or left out: so does whoever
-// asks for a user that the feed names.
-func (r *recipient) rename() {
+// forget is what a recipient does about who is gone or left out by now. A merge
+// into somebody who is left out is not told.
+func (r *recipient) forget() {
 	today := r.app.Day(r.s.opts.Now().UnixMilli())
 	for _, in := range r.in {
-		for id := range maps.Clone(in) {
-			p := must(r.s.ProfileByID(r.app.ID, id))
-			if p != nil && p.ID == id && !p.Rights.Uncounted(today) {
-				continue
-			}
-			was := in[id]
-			if delete(in, id); was && p != nil && !p.Rights.Uncounted(today) {
-				in[p.ID] = true
+		for id := range in {
+			if p := must(r.s.ProfileByID(r.app.ID, id)); p == nil || p.Rights.Uncounted(today) {
+				delete(in, id)
 			}
 		}
 	}
