@@ -51,19 +51,35 @@ func (s *Store) alone(f func(*group) error) error {
 }
 
 func (s *Store) submit(r *request, bulk bool) error {
-	if s.space.low() {
-		requests.Put(r)
-		return spoor.ErrReadOnly
-	}
-	if err := s.queue.put(r, bulk); err != nil {
-		requests.Put(r)
+	if err := s.post(r, bulk); err != nil {
 		return err
 	}
+	return r.wait()
+}
+
+// post lines a request up; one that is refused is gone.
+func (s *Store) post(r *request, bulk bool) error {
+	err := error(spoor.ErrReadOnly)
+	if !s.space.low() {
+		err = s.queue.put(r, bulk)
+	}
+	if err != nil {
+		r.release()
+	}
+	return err
+}
+
+// wait returns once the request is durable, or failed; then it is gone.
+func (r *request) wait() error {
 	<-r.done
 	err := r.err
+	r.release()
+	return err
+}
+
+func (r *request) release() {
 	r.hits, r.do = nil, nil
 	requests.Put(r)
-	return err
 }
 
 // acknowledge waits for the syncs of groups in their order and wakes the

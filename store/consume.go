@@ -173,9 +173,15 @@ func readPoisoned(value []byte) (p Poisoned, err error) {
 // records are left out that are not said to be missing, is refused with an
 // *OffsetError. What is said to be missing is counted and logged.
 // Full means spoor.ErrBusy at once.
-func (s *Store) Consume(p *Portion) error {
+func (s *Store) Consume(p *Portion) error { return s.StartConsume(p)() }
+
+// StartConsume lines a portion up and returns what waits for Consume's answer, to be
+// called once: while one portion is fsynced the next ones are decided about.
+// Where one fails, those that were lined up behind it are refused with an
+// *OffsetError, undecided. The portion is the store's until then.
+func (s *Store) StartConsume(p *Portion) (wait func() error) {
 	if err := p.validate(); err != nil {
-		return err
+		return func() error { return err }
 	}
 	now := s.opts.Now().UnixMilli()
 	for i := range p.Poisoned {
@@ -183,7 +189,10 @@ func (s *Store) Consume(p *Portion) error {
 	}
 	r := requests.Get().(*request)
 	r.hits, r.do, r.alone, r.bytes, r.err = p.Hits, func(g *group) error { return g.consume(p) }, false, weight(p.Hits)+1024, nil
-	return s.submit(r, false)
+	if err := s.post(r, false); err != nil {
+		return func() error { return err }
+	}
+	return r.wait
 }
 
 func (p *Portion) validate() error {

@@ -72,6 +72,7 @@ const (
 	fullPauseMax  = time.Second     // before a store that is full is asked again
 	commandsKnown = 4096            // what the store keeps of a partition
 	commandTries  = 12              // of a command that fails, with a pause between
+	batchesBegun  = 1               // of a partition, behind the one that is waited for; one more is lined up when the next has been read
 )
 
 func newConsumer(st *store.Store, topic *kafka.Topic, name string, partitions []int, log *slog.Logger) (*consumer, error) {
@@ -176,7 +177,8 @@ func (c *consumer) read(ctx context.Context, p *part) {
 		p.mu.Lock()
 		from := p.next
 		p.mu.Unlock()
-		err := c.topic.Consume(ctx, p.number, from, func(b *kafka.Batch) error { return c.keep(ctx, p, b) })
+		f := c.flow(ctx, p, from)
+		err := f.end(c.topic.Consume(f.ctx, p.number, from, f.keep))
 		if ctx.Err() != nil {
 			return
 		}
@@ -193,63 +195,149 @@ func (c *consumer) read(ctx context.Context, p *part) {
 	}
 }
 
-// keep stores a batch, and waits while the store is full.
-func (c *consumer) keep(ctx context.Context, p *part, b *kafka.Batch) error {
-	p.fail(nil)
-	if b.Next <= p.next {
+// flow is a partition on its way into the store. While one batch is fsynced, the
+// next is decided about and one more waits for that.
+type flow struct {
+	*consumer
+	p    *part
+	ctx  context.Context // ends with the flow
+	stop context.CancelCauseFunc
+	next int64 // the first record that is not on its way
+
+	begun chan begun
+	going sync.WaitGroup // what was begun and is not finished
+	ended chan struct{}
+}
+
+// begun is a batch that was lined up.
+type begun struct {
+	*kafka.Batch
+	*store.Portion
+	wait func() error
+}
+
+func (c *consumer) flow(ctx context.Context, p *part, from int64) *flow {
+	f := &flow{consumer: c, p: p, next: from, begun: make(chan begun, batchesBegun), ended: make(chan struct{})}
+	f.ctx, f.stop = context.WithCancelCause(ctx)
+	go func() {
+		defer close(f.ended)
+		for one := range f.begun {
+			f.finish(one)
+			f.going.Done()
+		}
+	}()
+	return f
+}
+
+// end waits for what was begun and gives the error that ended the flow.
+func (f *flow) end(err error) error {
+	close(f.begun)
+	<-f.ended
+	if cause := context.Cause(f.ctx); cause != nil {
+		err = cause
+	}
+	f.stop(nil)
+	return err
+}
+
+// keep lines a batch up for the store. A command waits for what is before it, and
+// what is behind it waits for the command.
+func (f *flow) keep(b *kafka.Batch) error {
+	f.p.fail(nil)
+	if b.Next <= f.next {
 		return nil
 	}
-	missing := min(b.Missing, b.Next-1-p.next)
+	missing := min(b.Missing, b.Next-1-f.next)
 	portion := &store.Portion{
-		Topic: c.name, Partition: p.number, Partitions: c.topic.Partitions(), First: p.next + missing, Next: b.Next, Missing: missing, Hits: b.Hits,
+		Topic: f.name, Partition: f.p.number, Partitions: f.topic.Partitions(), First: f.next + missing, Next: b.Next, Missing: missing, Hits: b.Hits,
 	}
 	for _, bad := range b.Poisoned {
 		portion.Poisoned = append(portion.Poisoned, store.Poisoned{Offset: bad.Offset, Value: bad.Value, Why: bad.Why.Error()})
 	}
-	command := b.Command
-	if command != nil && p.known.has[command.ID] {
-		command = nil // its acknowledgement was lost and it was sent again
+	if b.Command != nil {
+		f.going.Wait()
+		if err := context.Cause(f.ctx); err != nil {
+			return err
+		}
+		if err := f.command(b.Command, portion); err != nil {
+			return err
+		}
+		f.note(b, portion)
+	} else {
+		if err := f.belong(b.Hits); err != nil {
+			return err
+		}
+		f.going.Add(1)
+		f.begun <- begun{b, portion, f.store.StartConsume(portion)}
 	}
-	if command != nil && (command.Kind == spoor.CommandRequest || command.Kind == spoor.CommandRetain) { // the others may be made twice
-		portion.Command = command.ID
+	f.next = b.Next
+	return nil
+}
+
+// finish waits until a batch is stored. Where the store was full, or a batch before
+// this one was refused for that, it is offered again.
+func (f *flow) finish(one begun) {
+	err := one.wait()
+	if err != nil && f.ctx.Err() == nil {
+		err = f.patiently(func() error { return f.store.Consume(one.Portion) })
 	}
-	if err := c.belong(b.Hits); err != nil {
-		return err
+	if err != nil {
+		f.stop(err)
+		return
 	}
-	var result any
+	f.note(one.Batch, one.Portion)
+}
+
+// patiently does what a store that is full, or takes nothing now, refuses, until
+// it is done.
+func (f *flow) patiently(do func() error) error {
 	for wait := 5 * time.Millisecond; ; wait = min(2*wait, fullPauseMax) {
-		var err error
-		if command != nil {
-			if result, err = c.apply.command(ctx, command, portion); err != nil {
-				result, err = c.giveUp(p, portion, err)
-			}
-		}
-		if err == nil { // also where the command has moved the offset already
-			err = c.store.Consume(portion)
-		}
-		if err == nil {
-			break
-		}
+		err := do()
 		if !errors.Is(err, spoor.ErrBusy) && !errors.Is(err, spoor.ErrReadOnly) {
 			return err
 		}
-		if !pause(ctx, wait) {
-			return ctx.Err()
+		if !pause(f.ctx, wait) {
+			return f.ctx.Err()
 		}
 	}
+}
+
+// command applies a command, and waits while the store is full.
+func (f *flow) command(command *spoor.Command, portion *store.Portion) error {
+	if f.p.known.has[command.ID] { // its acknowledgement was lost and it was sent again
+		return f.patiently(func() error { return f.store.Consume(portion) })
+	}
+	if command.Kind == spoor.CommandRequest || command.Kind == spoor.CommandRetain { // the others may be made twice
+		portion.Command = command.ID
+	}
+	var result any
+	err := f.patiently(func() (err error) {
+		if result, err = f.apply.command(f.ctx, command, portion); err != nil {
+			result, err = f.giveUp(f.p, portion, err)
+		}
+		if err == nil { // also where the command has moved the offset already
+			err = f.store.Consume(portion)
+		}
+		return err
+	})
+	if err != nil {
+		return err
+	}
 	if portion.Command != [16]byte{} {
-		p.known.add(command.ID)
+		f.p.known.add(command.ID)
 	}
-	if command != nil {
-		c.apply.done(command, result)
-	}
+	f.apply.done(command, result)
+	return nil
+}
+
+// note tells what became of a batch that is stored.
+func (f *flow) note(b *kafka.Batch, portion *store.Portion) {
 	if len(b.Poisoned) > 0 { // a line a batch: whoever floods the topic must not flood the log
 		bad := b.Poisoned[0]
-		c.log.Error("records cannot be read; they are listed and left out", "topic", c.name, "partition", p.number, "records", len(b.Poisoned),
+		f.log.Error("records cannot be read; they are listed and left out", "topic", f.name, "partition", f.p.number, "records", len(b.Poisoned),
 			"first", bad.Offset, "bytes", len(bad.Value), "error", bad.Why, "hint", "see spoor cluster --poisoned; the records stand in the topic until it drops them")
 	}
-	p.note(portion)
-	return nil
+	f.p.note(portion)
 }
 
 // giveUp decides what follows where a command failed: it is tried again, but what
