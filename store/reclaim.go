@@ -68,6 +68,9 @@ func (s *Store) Reclaim(ctx context.Context, full bool) (r spoor.ReclaimReport, 
 		if err := s.retireLogs(db); err != nil {
 			return err
 		}
+		if err := s.awaitTables(ctx, db); err != nil {
+			return err
+		}
 		if err := s.awaitCopy(ctx); err != nil { // it may hold what was removed
 			return err
 		}
@@ -164,7 +167,55 @@ func (s *Store) retireLogs(db *pebble.DB) error {
 	}
 }
 
-const logsGoWithin = 30 * time.Second
+const (
+	logsGoWithin   = 30 * time.Second
+	tablesGoWithin = 5 * time.Minute
+	tablesLookMax  = 500 * time.Millisecond // between two looks
+)
+
+// awaitTables waits until the tables are deleted which compactions have replaced by
+// now. Pebble does that in the background, and not as long as a read holds them.
+func (s *Store) awaitTables(ctx context.Context, db *pebble.DB) error {
+	old, err := s.unusedTables(db)
+	began := time.Now()
+	for look := time.Millisecond; err == nil && len(old) > 0; look = min(2*look, tablesLookMax) {
+		if time.Since(began) > tablesGoWithin {
+			return fmt.Errorf("cannot get rid of old tables: %s is still there; a long read, like an export, may hold it; it is tried again", old[0])
+		}
+		s.pause(ctx, look)
+		select {
+		case <-s.stop:
+			return spoor.ErrClosed
+		case <-ctx.Done():
+			return ctx.Err()
+		default:
+		}
+		var now []string
+		now, err = s.unusedTables(db)
+		old = slices.DeleteFunc(old, func(name string) bool { return !slices.Contains(now, name) })
+	}
+	return err
+}
+
+// unusedTables lists the tables on disk that are no part of the store: replaced
+// ones, and those that a compaction is writing, which become a part.
+func (s *Store) unusedTables(db *pebble.DB) ([]string, error) {
+	names, err := s.opts.FS.List(s.path("db")) // first: what is new by then is in use
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the files of the store: %w", err)
+	}
+	levels, err := db.SSTables()
+	if err != nil {
+		return nil, fmt.Errorf("cannot list the tables of the store: %w", err)
+	}
+	used := map[string]bool{}
+	for _, tables := range levels {
+		for _, t := range tables {
+			used[fmt.Sprintf("%06d.sst", uint64(t.BackingSSTNum))] = true
+		}
+	}
+	return slices.DeleteFunc(names, func(name string) bool { return !strings.HasSuffix(name, ".sst") || used[name] }), nil
+}
 
 // logs lists the write-ahead logs.
 func (s *Store) logs() ([]string, error) {

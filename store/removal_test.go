@@ -144,6 +144,39 @@ func removedBytesAreGone(t *testing.T, w *crowd) {
 	}
 }
 
+// Goal: nothing is said to be gone while a table that holds it is on disk.
+// Method: a read holds the old tables, which are searched, and ends.
+func TestReclaimWaitsForReads(t *testing.T) {
+	w := newCrowd(t, vfs.NewMem(), "UTC")
+	n := w.visits("cookie-of-who-goes", 3)
+	w.visits("cookie-of-who-stays", 1)
+	if err := w.s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	it, err := w.s.db.NewIter(nil)
+	if err != nil || !it.First() {
+		t.Fatal(err)
+	}
+	w.erase(n)
+	done := make(chan struct{})
+	go func() { w.reclaim(true); close(done) }()
+	select {
+	case <-done:
+		t.Error("it did not wait for a read that holds the old tables")
+	case <-time.After(300 * time.Millisecond):
+	}
+	if f := w.places("cookie-of-who-goes"); len(f) == 0 {
+		t.Error("positive control: nothing is found while the read goes on")
+	}
+	if err := it.Close(); err != nil {
+		t.Fatal(err)
+	}
+	<-done
+	for _, f := range w.places("cookie-of-who-goes") {
+		t.Errorf("still there: %+v", f)
+	}
+}
+
 // Goal: whoever keeps says the last word, in the writer; a profile with hits in
 // an open day is kept in any case.
 func TestRemoveLooksOnceMore(t *testing.T) {
