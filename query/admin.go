@@ -2,6 +2,7 @@ package query
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -57,16 +58,19 @@ func (c *call) readJSON(into any) error {
 	return nil
 }
 
-// writeApp appends an app without the hashes of its tokens.
-func writeApp(w *jsonWriter, a *spoor.App) {
+// writeApp appends an app without the hashes of its tokens; of one that another node
+// has, whose URL is given, neither tokens nor secrets are known here.
+func writeApp(w *jsonWriter, a *spoor.App, node *string) {
 	w.begin('{')
 	w.int("id", int64(a.ID))
 	w.text("name", a.Name)
 	w.time("created", a.Created)
 	w.bool("closed", a.Closed)
 	w.time("ends", a.End())
-	w.textOrNull("webhook_secret", a.WebhookSecret)
-	w.textOrNull("link_secret", a.LinkSecret)
+	if node == nil {
+		w.textOrNull("webhook_secret", a.WebhookSecret)
+		w.textOrNull("link_secret", a.LinkSecret)
+	}
 	w.bool("demo", a.Demo)
 	w.bool("shared", a.Share != "")
 	w.key("keys")
@@ -75,14 +79,11 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 		writeKey(w, &a.Keys[i])
 	}
 	w.end(']')
-	w.key("tokens")
-	w.begin('[')
-	for i := range a.Tokens {
-		w.begin('{')
-		writeToken(w, &a.Tokens[i])
-		w.end('}')
+	if node == nil {
+		writeTokens(w, a.Tokens)
+	} else {
+		w.textOrNull("node", *node)
 	}
-	w.end(']')
 	w.key("settings")
 	w.begin('{')
 	for _, d := range spoor.SettingsTable {
@@ -90,6 +91,17 @@ func writeApp(w *jsonWriter, a *spoor.App) {
 	}
 	w.end('}')
 	w.end('}')
+}
+
+func writeTokens(w *jsonWriter, tokens []spoor.Token) {
+	w.key("tokens")
+	w.begin('[')
+	for i := range tokens {
+		w.begin('{')
+		writeToken(w, &tokens[i])
+		w.end('}')
+	}
+	w.end(']')
 }
 
 func writeKey(w *jsonWriter, k *spoor.WriteKey) {
@@ -110,18 +122,41 @@ func writeToken(w *jsonWriter, t *spoor.Token) {
 
 func (c *call) replyApp(status int, a *spoor.App) error {
 	var w jsonWriter
-	writeApp(&w, a)
+	writeApp(&w, a, nil)
 	return c.reply(status, &w)
 }
 
 func (c *call) listApps() error {
 	var w jsonWriter
 	w.begin('[')
-	for _, a := range c.s.opt.Apps.AllApps() {
-		writeApp(&w, a)
+	for _, a := range c.s.allApps() {
+		writeApp(&w, a.App, a.node)
 	}
 	w.end(']')
 	return c.reply(fasthttp.StatusOK, &w)
+}
+
+// listed is an app of the list of all.
+type listed struct {
+	*spoor.App
+	node *string // URL of the node that has it, empty if none is alive; nil: this one
+}
+
+// allApps lists the apps by number, with those that other nodes have: these are
+// known here, so no node that is away hides its apps.
+func (s *Server) allApps() (list []listed) {
+	for _, a := range s.opt.Apps.AllApps() {
+		list = append(list, listed{App: a})
+	}
+	if s.opt.Nodes == nil {
+		return list
+	}
+	for _, a := range s.opt.Nodes.Apps() {
+		url, _ := s.opt.Nodes.Of(a.Name)
+		list = append(list, listed{a, &url})
+	}
+	slices.SortFunc(list, func(a, b listed) int { return cmp.Compare(a.ID, b.ID) })
+	return list
 }
 
 func (c *call) readApp() error { return c.replyApp(fasthttp.StatusOK, c.app) }

@@ -31,19 +31,30 @@ type attempts struct {
 	young, old map[netip.Prefix]*rate.Limiter
 }
 
-// begin counts an attempt of an address, or says after how many seconds there
-// may be one. An attempt that succeeds is taken back.
-func (a *attempts) begin(from netip.Addr, now time.Time) (takeBack func(), waitSec int) {
+// attemptCost is what a login that fails counts for. Where all nodes that share the
+// partitions are asked whether they know a token, each counts for itself: so that
+// nobody gets more attempts from all of them than from one, a failure is counted once
+// for each, up to half of the burst, which leaves everybody a second attempt.
+func (s *Server) attemptCost() int {
+	if s.opt.Nodes == nil {
+		return 1
+	}
+	return min(1+len(s.opt.Nodes.Others()), attemptsBurst/2)
+}
+
+// begin counts an attempt of an address, cost times, or says after how many seconds
+// there may be one. An attempt that succeeds is taken back.
+func (a *attempts) begin(from netip.Addr, cost int, now time.Time) (takeBack func(), waitSec int) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	if a.all == nil {
 		a.all = rate.NewLimiter(attemptsAllPerS, attemptsAllBurst)
 	}
-	one, wait := reserve(a.of(from), now)
+	one, wait := reserve(a.of(from), cost, now)
 	if wait > 0 {
 		return nil, wait
 	}
-	all, wait := reserve(a.all, now)
+	all, wait := reserve(a.all, cost, now)
 	if wait > 0 {
 		one.CancelAt(now)
 		return nil, wait
@@ -54,8 +65,8 @@ func (a *attempts) begin(from netip.Addr, now time.Time) (takeBack func(), waitS
 	}, 0
 }
 
-func reserve(l *rate.Limiter, now time.Time) (r *rate.Reservation, waitSec int) {
-	r = l.ReserveN(now, 1)
+func reserve(l *rate.Limiter, cost int, now time.Time) (r *rate.Reservation, waitSec int) {
+	r = l.ReserveN(now, cost)
 	if wait := r.DelayFrom(now); wait > 0 {
 		r.CancelAt(now)
 		return nil, int(math.Ceil(wait.Seconds()))

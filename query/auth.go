@@ -12,10 +12,13 @@ import (
 type actor struct {
 	name    string
 	role    spoor.Role
-	app     *spoor.App // the only app that is open to it; nil for the next two
+	app     *spoor.App // the only app that is open to it; nil for the next three
 	control bool       // the control plane: all apps, but no personal data
 	local   bool       // the operator, on the local socket: everything
 	token   string     // its hash, where a token was brought
+
+	elsewhere string // the name of that app, where another node has it and decides what is allowed
+	sealed    []byte // of a session, see seal
 }
 
 var control = actor{name: spoor.ActorControl, role: spoor.RoleAdmin, control: true}

@@ -168,6 +168,8 @@ func (c *call) run() error {
 			return err
 		}
 		switch {
+		case c.who.elsewhere != "":
+			return c.lookElsewhere()
 		case unknown != nil && name != "": // no other node has that app
 			return unknown
 		case unknown != nil:

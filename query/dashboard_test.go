@@ -283,7 +283,7 @@ func TestDashboardBruteForce(t *testing.T) {
 	}
 	f("203.0.113.1", "guess", 429)
 	for i := range 3 * attemptAddressesMax {
-		a.attempts.begin(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), testNow)
+		a.attempts.begin(netip.AddrFrom4([4]byte{10, byte(i >> 16), byte(i >> 8), byte(i)}), 1, testNow)
 	}
 	if n := len(a.attempts.young) + len(a.attempts.old); n > attemptAddressesMax {
 		t.Errorf("%d addresses are remembered", n)
@@ -479,12 +479,12 @@ func TestDashboardSessionsAreBounded(t *testing.T) {
 		table.byID[[32]byte{byte(i), byte(i >> 8)}] = &session{app: 1, hash: fmt.Sprint(i), begun: testNow, used: testNow.Add(time.Duration(i))}
 	}
 	for i := range 10 {
-		table.open(1, "new", testNow.Add(time.Minute))
+		table.open(session{app: 1, hash: "new"}, nil, testNow.Add(time.Minute))
 		if n := table.count(); n != sessionsMax || table.byID[[32]byte{byte(i)}] != nil || table.byID[[32]byte{byte(i + 1)}] == nil {
 			t.Fatalf("after %d more logins than fit, %d sessions are kept, or others than the newest", i+1, n)
 		}
 	}
-	table.open(1, "later", testNow.Add(sessionIdle+time.Hour))
+	table.open(session{app: 1, hash: "later"}, nil, testNow.Add(sessionIdle+time.Hour))
 	if n := table.count(); n != 1 {
 		t.Errorf("%d sessions are kept that have ended", n)
 	}

@@ -2,9 +2,11 @@ package query
 
 import (
 	"bytes"
+	"errors"
 	"net/url"
 	"strconv"
 	"strings"
+	"unicode"
 
 	"github.com/spoorhq/spoor"
 	"github.com/valyala/fasthttp"
@@ -29,25 +31,42 @@ func (c *call) login() error {
 		return err
 	}
 	now := c.s.opt.Now()
-	takeBack, wait := c.s.attempts.begin(addressOf(c.ctx.RemoteAddr()), now)
+	takeBack, wait := c.s.attempts.begin(addressOf(c.ctx.RemoteAddr()), c.s.attemptCost(), now)
 	if wait > 0 {
 		c.s.counters.loginsFailed.Add(1)
 		return retry(detail(fasthttp.StatusTooManyRequests, "Too many logins have failed; try again in "+strconv.Itoa(wait)+" s."), wait)
 	}
+	of, kept := session{hash: spoor.HashToken(string(secret))}, secret
 	who, err := c.s.authenticateSecret(secret, true)
-	if err != nil {
-		c.s.counters.loginsFailed.Add(1)
-		return errLoginUnknown
+	switch {
+	case err != nil:
+		if of.elsewhere, err = c.appElsewhere(secret); err != nil {
+			c.s.counters.loginsFailed.Add(1)
+			return err
+		}
+	case who.app != nil:
+		of.app, kept = who.app.ID, nil
+	case c.s.opt.Nodes == nil:
+		kept = nil
 	}
 	takeBack()
 	c.s.sessions.close(c.cookie())
-	var app spoor.AppID
-	if who.app != nil {
-		app = who.app.ID
-	}
-	c.setCookie(c.s.sessions.open(app, spoor.HashToken(string(secret)), now))
+	c.setCookie(c.s.sessions.open(of, kept, now))
 	c.s.counters.logins.Add(1)
 	return c.done()
+}
+
+// appElsewhere asks the other nodes for the app of a token that is not known here.
+// A 503 tells almost what a 401 does, so the attempt counts all the same.
+func (c *call) appElsewhere(secret []byte) (name string, err error) {
+	if bytes.ContainsFunc(secret, unicode.IsControl) { // it would be no header
+		return "", errLoginUnknown
+	}
+	_, name, err = c.whoKnows("Token " + string(secret))
+	if errors.Is(err, errInvalidToken) || err == nil && name == "" { // another node's control plane is not that of this one
+		return "", errLoginUnknown
+	}
+	return name, err
 }
 
 func (c *call) loginSecret() ([]byte, error) {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -29,6 +30,12 @@ type Nodes interface {
 	Of(app string) (url string, elsewhere bool)
 	// HasKey reports whether an app that this node does not have has a write key.
 	HasKey(writeKey string) bool
+	// AppByShare finds the app of a shared overview's token among those that this
+	// node does not have; nil if there is none.
+	AppByShare(token string) *spoor.App
+	// Apps lists the apps that this node does not have, without their tokens and
+	// without the secrets of their webhooks.
+	Apps() []*spoor.App
 	// Others are nodes that together read what this one does not. No more than
 	// the first 16 are asked.
 	Others() []string
@@ -41,6 +48,7 @@ const (
 	forwardsMax    = 64 // requests at once that are on their way to other nodes
 	waitsMax       = 16 // of them, those that wait for the headers of one node
 	unknownMax     = 8  // tokens at once that one node is asked about
+	sharesMax      = 8  // requests at once to one node by who only has a link; the other places are for tokens
 	othersMax      = 16 // nodes that are asked for one token
 	passWholeMax   = 1 << 20
 	nodeDialFor    = 5 * time.Second
@@ -65,6 +73,7 @@ type forwarder struct {
 	slots    chan struct{} // holds one entry for each request that is on its way
 	waits    nodePlaces    // of those that wait for headers
 	unknown  nodePlaces    // of questions about tokens
+	shares   nodePlaces    // of shared overviews
 	knowsFor time.Duration // until one is answered
 }
 
@@ -110,15 +119,20 @@ func newForwarder() *forwarder {
 		slots:    make(chan struct{}, forwardsMax),
 		waits:    nodePlaces{max: waitsMax, taken: map[string]int{}},
 		unknown:  nodePlaces{max: unknownMax, taken: map[string]int{}},
+		shares:   nodePlaces{max: sharesMax, taken: map[string]int{}},
 		knowsFor: nodeKnowsFor,
 	}
 }
 
-// named is the app that the request names, if it names one and other nodes may
-// have it.
+// named is the app that the request is about, as far as other nodes may have it.
+// A token opens one app: no other that the request names is looked for.
 func (c *call) named() (name string, err error) {
 	switch {
-	case c.s.opt.Nodes == nil || c.door == doorShare:
+	case c.who.elsewhere != "":
+		return c.who.elsewhere, nil
+	case c.s.opt.Nodes == nil || c.who.app != nil:
+		return "", nil
+	case c.route.action == "checkpoint": // it is refused to sessions, which another node would not see
 		return "", nil
 	case c.route.scope == scopeNamedApp:
 		return c.args[0], nil
@@ -143,82 +157,113 @@ func (c *call) forwardedTo(app string, unknown bool) (done bool, err error) {
 		return true, errNodeLoop
 	case url == "":
 		return true, errNoNode
-	case len(h.Peek("Authorization")) == 0 || c.door == doorLocal: // there is nothing by which it would be known there
+	case c.authorization() == "" && c.door != doorShare: // there is nothing by which it would be known there
 		c.ctx.Response.Header.Set(headerNode, url)
 		return true, detail(fasthttp.StatusMisdirectedRequest, "This app is on another node; ask that, at "+url+".")
 	}
 	if unknown {
-		err := c.s.forwards.knows(c.life, url, string(h.Peek("Authorization")))
-		if err != nil {
+		if _, err := c.s.forwards.knows(c.life, url, c.authorization()); err != nil {
 			c.ctx.Response.Header.Set(headerNode, url)
 			return true, err
 		}
 	}
+	if c.door == doorShare {
+		if !c.s.forwards.shares.take(url) {
+			return true, errForwardsMax
+		}
+		defer c.s.forwards.shares.free(url)
+	}
 	return true, c.answerBy(url)
 }
 
-// askOthers takes a token that is not known here to the other nodes, all at once,
-// and the request to the first that knows it.
-func (c *call) askOthers() error {
-	h := &c.ctx.Request.Header
-	if c.s.opt.Nodes == nil || len(h.Peek(headerForwarded)) > 0 {
-		return errInvalidToken
+// lookElsewhere answers about an app that no other node is known to have any more,
+// or yet.
+func (c *call) lookElsewhere() error {
+	if c.door == doorShare {
+		return errNotFound
 	}
-	others, authorization := c.s.opt.Nodes.Others(), string(h.Peek("Authorization"))
+	err := c.askOthers()
+	if errors.Is(err, errInvalidToken) {
+		return c.sessionOver()
+	}
+	return err
+}
+
+// askOthers takes a token that is not known here to the other nodes, and the
+// request to the first that knows it.
+func (c *call) askOthers() error {
+	node, _, err := c.whoKnows(c.authorization())
+	if err != nil {
+		return err
+	}
+	return c.answerBy(node)
+}
+
+// whoKnows finds, of all other nodes asked at once, the first that knows a token,
+// and the app of that token; see knows.
+func (c *call) whoKnows(authorization string) (node, app string, err error) {
+	if c.s.opt.Nodes == nil || len(c.ctx.Request.Header.Peek(headerForwarded)) > 0 {
+		return "", "", errInvalidToken
+	}
+	others := c.s.opt.Nodes.Others()
 	others = others[:min(len(others), othersMax)]
 	ctx, cancel := context.WithCancel(c.life)
 	defer cancel()
 	type answer struct {
-		node string
-		err  error
+		node, app string
+		err       error
 	}
 	answers := make(chan answer, len(others))
 	for _, node := range others {
-		go func() { answers <- answer{node, c.s.forwards.knows(ctx, node, authorization)} }()
+		go func() {
+			app, err := c.s.forwards.knows(ctx, node, authorization)
+			answers <- answer{node, app, err}
+		}()
 	}
 	worst := errInvalidToken
 	for range others {
 		switch a := <-answers; {
 		case a.err == nil:
-			cancel()
-			return c.answerBy(a.node)
+			return a.node, a.app, nil
 		case a.err == errForwardsMax:
 			worst = errForwardsMax
 		case a.err != errInvalidToken && worst == errInvalidToken:
 			worst = errSomeAway
 		}
 	}
-	return worst
+	return "", "", worst
 }
 
 // knows asks a node whether it knows a token, by a request that changes nothing,
-// and of which nothing else goes there: whoever brings the token may be nobody.
-func (f *forwarder) knows(ctx context.Context, node, authorization string) error {
+// and of which nothing else goes there: whoever brings the token may be nobody. It
+// gives the token's app; empty for the control plane of that node.
+func (f *forwarder) knows(ctx context.Context, node, authorization string) (app string, err error) {
 	if !f.unknown.take(node) {
-		return errForwardsMax
+		return "", errForwardsMax
 	}
 	defer f.unknown.free(node)
 	ctx, cancel := context.WithTimeout(ctx, f.knowsFor)
 	defer cancel()
-	req, err := http.NewRequestWithContext(ctx, http.MethodHead, strings.TrimRight(node, "/")+sessionPath, nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(node, "/")+sessionPath, nil)
 	if err != nil {
-		return errNodeAway
+		return "", errNodeAway
 	}
 	req.Header.Set("Authorization", authorization)
 	req.Header.Set("User-Agent", "spoor")
 	req.Header.Set(headerForwarded, "1")
 	resp, err := f.client.Do(req)
 	if err != nil {
-		return errNodeAway
+		return "", errNodeAway
 	}
-	resp.Body.Close()
-	switch resp.StatusCode {
-	case http.StatusOK:
-		return nil
-	case http.StatusUnauthorized:
-		return errInvalidToken
+	defer resp.Body.Close()
+	var known struct{ App string }
+	switch {
+	case resp.StatusCode == http.StatusUnauthorized:
+		return "", errInvalidToken
+	case resp.StatusCode != http.StatusOK, json.NewDecoder(io.LimitReader(resp.Body, passWholeMax)).Decode(&known) != nil:
+		return "", errNodeAway
 	}
-	return errNodeAway
+	return known.App, nil
 }
 
 // answerBy gives the answer of another node.
@@ -226,6 +271,10 @@ func (c *call) answerBy(node string) error {
 	resp, err := c.ask(node)
 	if err != nil {
 		return c.unanswered(node, err)
+	}
+	if resp.StatusCode == http.StatusUnauthorized && c.session != nil && c.who.elsewhere != "" {
+		resp.Body.Close()
+		return c.sessionOver()
 	}
 	return c.pass(resp, node)
 }
@@ -247,6 +296,9 @@ func (c *call) ask(node string) (*http.Response, error) {
 		return nil, err
 	}
 	target := strings.TrimRight(node, "/") + c.path
+	if c.door == doorShare { // the link is what opens it there
+		target = strings.TrimRight(node, "/") + c.place + c.path
+	}
 	if query := c.ctx.URI().QueryString(); len(query) > 0 {
 		target += "?" + string(query)
 	}
@@ -255,10 +307,13 @@ func (c *call) ask(node string) (*http.Response, error) {
 		end()
 		return nil, errFraming
 	}
-	for _, name := range []string{"Authorization", "Accept", "Content-Type"} {
+	for _, name := range []string{"Accept", "Content-Type"} {
 		if value := c.ctx.Request.Header.Peek(name); len(value) > 0 {
 			req.Header.Set(name, string(value))
 		}
+	}
+	if authorization := c.authorization(); authorization != "" {
+		req.Header.Set("Authorization", authorization)
 	}
 	req.Host = string(c.ctx.Host()) // of the pages that follow, if there is no Options.PublicURL
 	req.Header.Set("User-Agent", "spoor")
@@ -366,6 +421,9 @@ func (c *call) passOn(w *bufio.Writer, from io.Reader) error {
 	piece := make([]byte, 32<<10)
 	for {
 		n, err := from.Read(piece)
+		if c.endless() && c.accessEnded() { // the session, of which that node knows nothing
+			return nil
+		}
 		if n > 0 {
 			w.Write(piece[:n]) // Flush keeps its error
 			if err := w.Flush(); err != nil {
@@ -383,6 +441,9 @@ func (c *call) passOn(w *bufio.Writer, from io.Reader) error {
 		}
 	}
 }
+
+// endless reports whether the answer follows what happens.
+func (c *call) endless() bool { return c.route.action == "tail" || c.route.action == "feed" }
 
 // elsewhere reports whether another node has an app.
 func (s *Server) elsewhere(app *spoor.App) bool {

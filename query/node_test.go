@@ -20,6 +20,8 @@ import (
 type fakeNodes struct {
 	of     map[string]string // by name of the app
 	key    string            // of one of them
+	shared *spoor.App        // one whose link is "link"
+	apps   []*spoor.App      // that this node does not have
 	others []string
 }
 
@@ -29,6 +31,15 @@ func (n fakeNodes) Of(app string) (url string, elsewhere bool) {
 }
 
 func (n fakeNodes) HasKey(writeKey string) bool { return writeKey == n.key }
+
+func (n fakeNodes) AppByShare(token string) *spoor.App {
+	if token != "link" {
+		return nil
+	}
+	return n.shared
+}
+
+func (n fakeNodes) Apps() []*spoor.App { return n.apps }
 
 func (n fakeNodes) Others() []string { return n.others }
 

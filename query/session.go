@@ -3,6 +3,9 @@ package query
 import (
 	"bytes"
 	"cmp"
+	"crypto/aes"
+	"crypto/cipher"
+	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
@@ -28,9 +31,40 @@ const (
 // session is a login. What it may do is asked of its token each time, so it
 // changes with the token and ends with it.
 type session struct {
-	app         spoor.AppID // 0: the control plane
+	app         spoor.AppID // 0: the control plane, or elsewhere
+	elsewhere   string      // the name of its app, which another node has and is asked each time
 	hash        string      // of the token's secret
+	sealed      []byte      // the secret, where other nodes may be asked; see seal
 	begun, used time.Time
+}
+
+// seal encrypts the secret of a session's token with what only the cookie holds, of
+// which the table has a hash: other nodes want the token with each request, and a
+// table that leaked would still open nothing. A cookie's key seals one text.
+func seal(cookie, secret []byte) []byte {
+	return sealer(cookie).Seal(nil, make([]byte, 12), secret, nil)
+}
+
+func sealer(cookie []byte) cipher.AEAD {
+	mac := hmac.New(sha256.New, cookie)
+	mac.Write([]byte("token of a session"))
+	block, err := aes.NewCipher(mac.Sum(nil))
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	aead, err := cipher.NewGCM(block)
+	if err != nil {
+		panic("BUG: " + err.Error())
+	}
+	return aead
+}
+
+func unseal(cookie, sealed []byte) (secret []byte) {
+	secret, err := sealer(cookie).Open(nil, make([]byte, 12), sealed, nil)
+	if err != nil {
+		panic("BUG: a session was sealed with another cookie")
+	}
+	return secret
 }
 
 // sessions are known by the hash of their cookie: a table that leaked would
@@ -40,12 +74,17 @@ type sessions struct {
 	byID map[[sha256.Size]byte]*session
 }
 
-// open makes a session and the value of its cookie. Where there is no room the
-// one that was used the longest ago goes, of the same token if it has too many.
-func (t *sessions) open(app spoor.AppID, hash string, now time.Time) (cookie string) {
+// open begins a session and makes the value of its cookie; kept is the secret that
+// other nodes may be asked with, or nil. Where there is no room the session that was
+// used the longest ago goes, of the same token if it has too many.
+func (t *sessions) open(of session, kept []byte, now time.Time) (cookie string) {
 	var id [32]byte
 	rand.Read(id[:]) // never fails
 	cookie = hex.EncodeToString(id[:])
+	of.begun, of.used = now, now
+	if kept != nil {
+		of.sealed = seal([]byte(cookie), kept)
+	}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	if t.byID == nil {
@@ -55,17 +94,17 @@ func (t *sessions) open(app spoor.AppID, hash string, now time.Time) (cookie str
 	for id, s := range t.byID {
 		if s.ended(now) {
 			delete(t.byID, id)
-		} else if s.hash == hash {
+		} else if s.hash == of.hash {
 			ofToken++
 		}
 	}
 	if ofToken >= sessionsPerTokenMax {
-		t.dropOldest(hash)
+		t.dropOldest(of.hash)
 	}
 	if len(t.byID) >= sessionsMax {
 		t.dropOldest("")
 	}
-	t.byID[sha256.Sum256([]byte(cookie))] = &session{app: app, hash: hash, begun: now, used: now}
+	t.byID[sha256.Sum256([]byte(cookie))] = &of
 	return cookie
 }
 
@@ -126,6 +165,7 @@ func (s *Server) visitor(cookie []byte, use bool) (actor, bool) {
 		return actor{}, false
 	}
 	if who, ok := s.holder(found, now); ok {
+		who.sealed = found.sealed
 		return who, true
 	}
 	s.sessions.close(cookie)
@@ -133,6 +173,9 @@ func (s *Server) visitor(cookie []byte, use bool) (actor, bool) {
 }
 
 func (s *Server) holder(of session, now time.Time) (actor, bool) {
+	if of.elsewhere != "" {
+		return actor{elsewhere: of.elsewhere}, true
+	}
 	same := func(hash string) bool { return subtle.ConstantTimeCompare([]byte(hash), []byte(of.hash)) == 1 }
 	if of.app == 0 {
 		return control, same(s.opt.AdminTokenHash)
@@ -146,6 +189,26 @@ func (s *Server) holder(of session, now time.Time) (actor, bool) {
 		return actor{}, false
 	}
 	return actor{name: app.Tokens[i].Name, role: app.Tokens[i].Role, app: app}, true
+}
+
+// authorization is what this request brings by which another node knows who makes
+// it: the token of its session, or its header. Who only has a link brings nothing.
+func (c *call) authorization() string {
+	switch {
+	case c.door == doorLocal || c.door == doorShare:
+		return ""
+	case c.session == nil:
+		return string(c.ctx.Request.Header.Peek("Authorization"))
+	case c.who.sealed == nil:
+		return ""
+	}
+	return "Token " + string(unseal(c.session, c.who.sealed))
+}
+
+// sessionOver ends a session whose token is known no more where its app is.
+func (c *call) sessionOver() error {
+	c.s.sessions.close(c.session)
+	return errNoSession
 }
 
 func (c *call) cookie() []byte { return c.ctx.Request.Header.Cookie(sessionCookie) }
@@ -236,7 +299,7 @@ func (c *call) readSession() error {
 		w.null("app")
 		w.key("apps")
 		w.begin('[')
-		for _, a := range c.s.opt.Apps.AllApps() {
+		for _, a := range c.s.allApps() {
 			w.item(a.Name)
 		}
 		w.end(']')

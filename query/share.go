@@ -29,10 +29,15 @@ var (
 func (c *call) enterShare(path string) (rest string, ok bool) {
 	token, rest, slash := strings.Cut(strings.TrimPrefix(path, sharePrefix), "/")
 	app := c.store.AppByShare(token)
+	c.who = actor{name: "shared overview", role: read, app: app}
+	if app == nil && c.s.opt.Nodes != nil {
+		if app = c.s.opt.Nodes.AppByShare(token); app != nil {
+			c.who.elsewhere = app.Name
+		}
+	}
 	if app == nil {
 		return "", false
 	}
-	c.who = actor{name: "shared overview", role: read, app: app}
 	c.place = sharePrefix + token
 	if !slash {
 		return "", true

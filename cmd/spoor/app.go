@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"text/tabwriter"
 	"time"
@@ -34,8 +35,20 @@ type appJSON struct {
 	Closed   bool              `json:"closed"`
 	Ends     string            `json:"ends"`
 	Keys     []keyJSON         `json:"keys"`
-	Tokens   []tokenJSON       `json:"tokens"`
 	Settings map[string]string `json:"settings"`
+	Tokens   []tokenJSON       `json:"tokens"` // nil: another node has the app
+	Node     string            `json:"node"`   // that node; empty: none that is alive has it
+}
+
+// where says which other node has an app; empty if the one that was asked has it.
+func (a *appJSON) where() string {
+	switch {
+	case a.Tokens != nil:
+		return ""
+	case a.Node == "":
+		return "on no node that is alive"
+	}
+	return "on " + a.Node
 }
 
 type keyJSON struct {
@@ -88,7 +101,11 @@ func (c *appList) Run() error {
 		if a.Ends != "" {
 			state = "ends " + a.Ends
 		}
-		fmt.Fprintf(w, "%s\t%s\t%d\t%d\t%s\n", a.Name, a.Settings["timezone"], len(a.Keys), len(a.Tokens), state)
+		tokens := strconv.Itoa(len(a.Tokens))
+		if at := a.where(); at != "" {
+			tokens, state = "-", state+", "+at
+		}
+		fmt.Fprintf(w, "%s\t%s\t%d\t%s\t%s\n", a.Name, a.Settings["timezone"], len(a.Keys), tokens, state)
 	}
 	return w.Flush()
 }

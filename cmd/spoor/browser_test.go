@@ -37,7 +37,7 @@ func needBrowser(t *testing.T) {
 // Method: testdata/browser/run.cjs drives Chromium on pages of its own against
 // the running program; each of its cases is one line of its output.
 func TestBrowser(t *testing.T) {
-	runBrowser(t, "run.cjs", "cases.cjs")
+	runDemo(t, "run.cjs", "cases.cjs")
 }
 
 // Goal: the dashboard shows what is stored, as it comes, to people with a
@@ -45,17 +45,42 @@ func TestBrowser(t *testing.T) {
 // Method: testdata/browser/dashboard.cjs drives Chromium against the running
 // program; axe-core looks at every page in both themes.
 func TestDashboard(t *testing.T) {
-	runBrowser(t, "dashboard.cjs", "dashboard.cjs")
+	runDemo(t, "dashboard.cjs", "dashboard.cjs")
 }
 
-// runBrowser runs a script against a demo. Each case whose name stands in the
-// file cases must pass.
-func runBrowser(t *testing.T, script, cases string) {
+// Goal: the dashboard of a node shows an app of another one in a browser, as it
+// comes.
+// Method: some cases of dashboard.cjs, whose apps are made at one node, with the
+// dashboard of the other.
+func TestDashboardOfAnyNodeInBrowser(t *testing.T) {
+	needBrowser(t)
+	t.Setenv("SPOOR_ADMIN_TOKEN", "controlplanesecret")
+	k := startKafka(t)
+	one, two, c, _, _ := k.apart()
+	t.Setenv("SPOOR_DASHBOARD", two.reads)
+	cases := []string{"a wrong token, the right one, and out", "a hit arrives live", "figures move while one looks"}
+	if passed := runBrowser(t, append([]string{"dashboard.cjs", c.collector, one.reads}, cases...)...); passed != len(cases) && !t.Failed() {
+		t.Errorf("%d cases passed of %d", passed, len(cases))
+	}
+}
+
+// runDemo runs a script against a demo. Each case whose name stands in the file
+// cases must pass.
+func runDemo(t *testing.T, script, cases string) {
 	t.Helper()
 	needBrowser(t)
 	t.Setenv("SPOOR_ADMIN_TOKEN", "controlplanesecret")
 	s := demo(t, "--app")
-	cmd := exec.Command("node", script, s.collector, s.reads)
+	passed := runBrowser(t, script, s.collector, s.reads)
+	if n := browserCases(t, cases); passed != n && !t.Failed() {
+		t.Errorf("%d cases passed of %d", passed, n)
+	}
+}
+
+// runBrowser runs a script, and counts its cases that pass.
+func runBrowser(t *testing.T, script ...string) (passed int) {
+	t.Helper()
+	cmd := exec.Command("node", script...)
 	cmd.Dir = browserFolder
 	out, err := cmd.StdoutPipe()
 	if err != nil {
@@ -67,7 +92,6 @@ func runBrowser(t *testing.T, script, cases string) {
 	}
 	limit := time.AfterFunc(browserMax, func() { cmd.Process.Kill() })
 	defer limit.Stop()
-	passed := 0
 	for lines := bufio.NewScanner(out); lines.Scan(); {
 		line := lines.Text()
 		if strings.HasPrefix(line, "ok ") {
@@ -80,9 +104,7 @@ func runBrowser(t *testing.T, script, cases string) {
 	if err := cmd.Wait(); err != nil {
 		t.Errorf("the browser suite: %v", err)
 	}
-	if n := browserCases(t, cases); passed != n && !t.Failed() {
-		t.Errorf("%d cases passed of %d", passed, n)
-	}
+	return passed
 }
 
 // browserCases counts the cases by their names at the margin of the file.

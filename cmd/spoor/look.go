@@ -31,6 +31,10 @@ func (c *partitionsCommand) Run() error {
 		if c.App != "" && c.App != a.Name {
 			continue
 		}
+		if at := a.where(); at != "" && c.App == "" {
+			fmt.Fprintf(w, "%s\t-\t-\t-\t-\t%s\n", a.Name, at)
+			continue
+		}
 		var parts []struct {
 			Day                   string
 			Hits, Profiles, Bytes int64

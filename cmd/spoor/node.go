@@ -247,6 +247,25 @@ func (o others) HasKey(writeKey string) bool {
 	return app != nil && !o.node.reads(o.node.topic.PartitionOf(app.ID))
 }
 
+// AppByShare finds the app of a shared overview whose partition this node does not
+// read.
+func (o others) AppByShare(token string) *spoor.App {
+	if app := o.apps.AppByShare(token); app != nil && !o.node.reads(o.node.topic.PartitionOf(app.ID)) {
+		return app
+	}
+	return nil
+}
+
+// Apps lists those whose partition this node does not read.
+func (o others) Apps() (list []*spoor.App) {
+	for _, app := range o.apps.AllApps() {
+		if !o.node.reads(o.node.topic.PartitionOf(app.ID)) {
+			list = append(list, app)
+		}
+	}
+	return list
+}
+
 // Others are nodes that together read what this one does not.
 func (o others) Others() (urls []string) {
 	for partition := range o.node.topic.Partitions() {

@@ -201,6 +201,20 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
+// beside starts a store node that believes another one, and begins empty.
+func (k *kafka) beside(other *server, flags ...string) *server {
+	k.t.Helper()
+	data := folder(k.t)
+	secret, err := os.ReadFile(filepath.Join(other.data, "secret"))
+	if err == nil {
+		err = os.WriteFile(filepath.Join(data, "secret"), secret, 0o600)
+	}
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	return k.storeNode(data, flags...)
+}
+
 // Goal: nodes that share the partitions between them answer for every app.
 // Method: one node reads the even partitions and one the odd ones; the same app is
 // asked for at both, read and changed.
@@ -213,15 +227,7 @@ func TestAnyNodeAnswers(t *testing.T) {
 	}
 	made := even.spoor("app", "create", "first")
 	key := strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
-	data := folder(t)
-	secret, err := os.ReadFile(filepath.Join(even.data, "secret"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(data, "secret"), secret, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	odd := k.storeNode(data, "--partitions", "1")
+	odd := k.beside(even, "--partitions", "1")
 	c := k.collector()
 	token := strings.TrimSpace(even.spoor("app", "tokens", "first", "--create", "crm", "--role", "admin"))
 	token = token[strings.LastIndex(token, " ")+1:]

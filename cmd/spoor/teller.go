@@ -49,11 +49,12 @@ func (t *teller) begin(ctx context.Context) (err error) {
 	return t.tell(first)
 }
 
-// public is what collectors need of an app: nothing that opens the read side or
-// speaks in the app's name to others.
+// public is what collectors need of an app, and the hash by which another node finds
+// the app of a shared overview: nothing that opens the read side or speaks in the
+// app's name to others.
 func public(app *spoor.App) *spoor.App {
 	app = app.Clone()
-	app.Tokens, app.Share, app.WebhookSecret = nil, "", ""
+	app.Tokens, app.WebhookSecret = nil, ""
 	return app
 }
 

@@ -85,11 +85,12 @@ type standing struct {
 
 // apps is an immutable snapshot of all apps.
 type apps struct {
-	byID   map[spoor.AppID]standing // those that are gone too
-	byName map[string]*spoor.App
-	byKey  map[string]keyed
-	all    []*spoor.App
-	newest spoor.AppID
+	byID    map[spoor.AppID]standing // those that are gone too
+	byName  map[string]*spoor.App
+	byKey   map[string]keyed
+	byShare map[string]*spoor.App // by the hash
+	all     []*spoor.App
+	newest  spoor.AppID
 }
 
 type keyed struct {
@@ -99,7 +100,7 @@ type keyed struct {
 
 // newApps gives a name or a key that two apps have to the lower number.
 func newApps(byID map[spoor.AppID]standing) *apps {
-	a := &apps{byID: byID, byName: map[string]*spoor.App{}, byKey: map[string]keyed{}}
+	a := &apps{byID: byID, byName: map[string]*spoor.App{}, byKey: map[string]keyed{}, byShare: map[string]*spoor.App{}}
 	for id, s := range byID {
 		a.newest = max(a.newest, id)
 		if s.app != nil {
@@ -109,6 +110,9 @@ func newApps(byID map[spoor.AppID]standing) *apps {
 	slices.SortFunc(a.all, func(a, b *spoor.App) int { return cmp.Compare(a.ID, b.ID) })
 	for _, app := range slices.Backward(a.all) {
 		a.byName[app.Name] = app
+		if app.Share != "" {
+			a.byShare[app.Share] = app
+		}
 		for _, k := range app.Keys {
 			a.byKey[k.Key] = keyed{app, k.Expires}
 		}
@@ -263,6 +267,12 @@ func (d *Directory) AppByKey(writeKey string) *spoor.App {
 		return nil
 	}
 	return k.app
+}
+
+// AppByShare finds the app of a shared overview's token, as far as publishers tell
+// its hash; nil if there is none.
+func (d *Directory) AppByShare(token string) *spoor.App {
+	return d.state.Load().byShare[spoor.HashToken(token)]
 }
 
 // AllApps lists the apps by number. The slice must not be changed.

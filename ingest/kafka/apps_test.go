@@ -49,10 +49,16 @@ func TestDirectory(t *testing.T) {
 	if err := topic.ForgetApp(t.Context(), 3, 0); err != nil {
 		t.Fatal(err)
 	}
-	poll(t, "changes arrive", func() bool { return d.App(4) != nil && d.App(3) == nil })
+	shared := anApp(5, "five")
+	shared.Share = spoor.HashToken("link")
+	publish(t, topic, shared)
+	poll(t, "changes arrive", func() bool { return d.App(5) != nil && d.App(3) == nil })
+	if d.AppByShare("link") != d.App(5) || d.AppByShare("") != nil || d.AppByShare(shared.Share) != nil {
+		t.Error("the directory answers wrongly by link")
+	}
 	later := followApps(t, topic)
 	for name, d := range map[string]*Directory{"first": d, "later": later} {
-		if d.AppByKey("key-one") != nil || d.AppByKey("key-three") != nil || d.AppByName("three") != nil || d.AppByKey("key-four") != d.App(4) || len(d.AllApps()) != 3 {
+		if d.AppByKey("key-one") != nil || d.AppByKey("key-three") != nil || d.AppByName("three") != nil || d.AppByKey("key-four") != d.App(4) || len(d.AllApps()) != 4 {
 			t.Errorf("the %s directory has %+v", name, d.AllApps())
 		}
 	}
