@@ -29,19 +29,21 @@ type Nodes interface {
 	Of(app string) (url string, elsewhere bool)
 	// HasKey reports whether an app that this node does not have has a write key.
 	HasKey(writeKey string) bool
-	// Others are nodes that together read what this one does not. No more than
-	// the first 16 are asked.
-	Others() []string
+	// Others are nodes that together have what this one has not. No more than the
+	// first 16 are asked. Some are away where an app has no node that is alive: a
+	// token that nobody knows may be that app's.
+	Others() (urls []string, away bool)
 }
 
 const (
 	headerNode      = "X-Spoor-Node"      // in a reply: the URL of the node that gave it
 	headerForwarded = "X-Spoor-Forwarded" // in a request: it comes from a node, and goes no further
 
-	forwardsMax    = 64 // requests at once that are on their way to other nodes
-	waitsMax       = 16 // of them, those that wait for the headers of one node
-	unknownMax     = 8  // tokens at once that one node is asked about
-	othersMax      = 16 // nodes that are asked for one token
+	forwardsMax    = 64   // requests at once that are on their way to other nodes
+	waitsMax       = 16   // of them, those that wait for the headers of one node
+	unknownMax     = 8    // tokens at once that one node is asked about
+	othersMax      = 16   // nodes that are asked for one token
+	latelyMax      = 4096 // tokens of which it is remembered who knows them
 	passWholeMax   = 1 << 20
 	nodeDialFor    = 5 * time.Second
 	nodeAnswersFor = 5 * time.Minute // until its headers are here; a reply may wait for bytes to be given back
@@ -52,7 +54,7 @@ const (
 var (
 	errNodeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "The node that has this app does not answer; nothing was changed."), 5)
 	errNoNode      = retry(detail(fasthttp.StatusServiceUnavailable, "No node that has this app is alive; nothing was changed."), 5)
-	errSomeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "No node that answers knows this token, and some do not answer."), 5)
+	errSomeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "No node that answers knows this token, and some do not answer or are not alive."), 5)
 	errNodeCut     = retry(detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer."), 5)
 	errNodeUnsure  = detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer. The change may have been made: look before you repeat it.")
 	errNodeLoop    = detail(fasthttp.StatusLoopDetected, "Another node says that this one has the app, and it does not. They do not know of each other yet; try again later.")
@@ -65,6 +67,8 @@ type forwarder struct {
 	slots    chan struct{} // holds one entry for each request that is on its way
 	waits    nodePlaces    // of those that wait for headers
 	unknown  nodePlaces    // of questions about tokens
+	known    nodePlaces    // of those about tokens that the node knew before
+	lately   knownTokens
 	knowsFor time.Duration // until one is answered
 }
 
@@ -93,6 +97,28 @@ func (p *nodePlaces) free(node string) {
 	}
 }
 
+// knownTokens remembers which node knew a token last: questions about these have
+// places of their own, which tokens that nobody knows cannot take.
+type knownTokens struct {
+	mu   sync.Mutex
+	node map[string]string // by hash; all are forgotten when it is full
+}
+
+func (k *knownTokens) at(node, authorization string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.node[spoor.HashToken(authorization)] == node
+}
+
+func (k *knownTokens) add(node, authorization string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.node) >= latelyMax || k.node == nil {
+		k.node = map[string]string{}
+	}
+	k.node[spoor.HashToken(authorization)] = node
+}
+
 func newForwarder() *forwarder {
 	return &forwarder{
 		client: &http.Client{
@@ -110,6 +136,7 @@ func newForwarder() *forwarder {
 		slots:    make(chan struct{}, forwardsMax),
 		waits:    nodePlaces{max: waitsMax, taken: map[string]int{}},
 		unknown:  nodePlaces{max: unknownMax, taken: map[string]int{}},
+		known:    nodePlaces{max: waitsMax, taken: map[string]int{}},
 		knowsFor: nodeKnowsFor,
 	}
 }
@@ -160,11 +187,19 @@ func (c *call) forwardedTo(app string, unknown bool) (done bool, err error) {
 // askOthers takes a token that is not known here to the other nodes, all at once,
 // and the request to the first that knows it.
 func (c *call) askOthers() error {
-	h := &c.ctx.Request.Header
-	if c.s.opt.Nodes == nil || len(h.Peek(headerForwarded)) > 0 {
+	if c.s.opt.Nodes == nil {
 		return errInvalidToken
 	}
-	others, authorization := c.s.opt.Nodes.Others(), string(h.Peek("Authorization"))
+	h := &c.ctx.Request.Header
+	others, away := c.s.opt.Nodes.Others()
+	worst := errInvalidToken
+	if away {
+		worst = errSomeAway
+	}
+	if len(h.Peek(headerForwarded)) > 0 {
+		return worst
+	}
+	authorization := string(h.Peek("Authorization"))
 	others = others[:min(len(others), othersMax)]
 	ctx, cancel := context.WithCancel(c.life)
 	defer cancel()
@@ -176,7 +211,6 @@ func (c *call) askOthers() error {
 	for _, node := range others {
 		go func() { answers <- answer{node, c.s.forwards.knows(ctx, node, authorization)} }()
 	}
-	worst := errInvalidToken
 	for range others {
 		switch a := <-answers; {
 		case a.err == nil:
@@ -194,10 +228,14 @@ func (c *call) askOthers() error {
 // knows asks a node whether it knows a token, by a request that changes nothing,
 // and of which nothing else goes there: whoever brings the token may be nobody.
 func (f *forwarder) knows(ctx context.Context, node, authorization string) error {
-	if !f.unknown.take(node) {
+	places := &f.unknown
+	if f.lately.at(node, authorization) {
+		places = &f.known
+	}
+	if !places.take(node) {
 		return errForwardsMax
 	}
-	defer f.unknown.free(node)
+	defer places.free(node)
 	ctx, cancel := context.WithTimeout(ctx, f.knowsFor)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodHead, strings.TrimRight(node, "/")+sessionPath, nil)
@@ -214,6 +252,7 @@ func (f *forwarder) knows(ctx context.Context, node, authorization string) error
 	resp.Body.Close()
 	switch resp.StatusCode {
 	case http.StatusOK:
+		f.lately.add(node, authorization)
 		return nil
 	case http.StatusUnauthorized:
 		return errInvalidToken

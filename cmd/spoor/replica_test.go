@@ -250,6 +250,10 @@ func TestAnyNodeAnswers(t *testing.T) {
 	if r := odd.send("GET", odd.reads+"/api/public/users-by-id/anna/", "", "Authorization", "Token "+token); r.status != http.StatusServiceUnavailable && r.status != http.StatusBadGateway {
 		t.Errorf("with nobody left to ask, the answer is %d %s", r.status, r.body)
 	}
+	odd.await(20*time.Second, "the other node to be taken for dead", func() bool { return !strings.Contains(odd.spoor("cluster"), even.reads) })
+	if r := odd.send("GET", odd.reads+"/api/public/users-by-id/anna/", "", "Authorization", "Token "+token); r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
+		t.Errorf("a token that may be the dead node's is answered %d %v %s", r.status, r.header, r.body)
+	}
 }
 
 // Goal: check --against finds what two nodes do not hold alike, and says where.
