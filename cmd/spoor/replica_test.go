@@ -3,9 +3,7 @@ package main_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -213,15 +211,7 @@ func TestAnyNodeAnswers(t *testing.T) {
 	}
 	made := even.spoor("app", "create", "first")
 	key := strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
-	data := folder(t)
-	secret, err := os.ReadFile(filepath.Join(even.data, "secret"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(data, "secret"), secret, 0o600)
-	}
-	if err != nil {
-		t.Fatal(err)
-	}
-	odd := k.storeNode(data, "--partitions", "1")
+	odd := k.storeNode(even.beside(), "--partitions", "1")
 	c := k.collector()
 	token := strings.TrimSpace(even.spoor("app", "tokens", "first", "--create", "crm", "--role", "admin"))
 	token = token[strings.LastIndex(token, " ")+1:]
