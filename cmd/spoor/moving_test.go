@@ -12,6 +12,7 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
+	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -30,6 +31,26 @@ func (s *server) beside() (data string) {
 	return data
 }
 
+// open lets the ledger's hits into an app, and gives a token that reads them.
+func (s *server) open(app string) (token string) {
+	s.t.Helper()
+	if r := s.send("POST", s.reads+"/api/admin/apps/"+app+"/keys/", `{"key":"demo"}`, "Authorization", "Token "+replicaToken); r.status != http.StatusCreated {
+		s.t.Fatalf("a write key is answered %d %s", r.status, r.body)
+	}
+	made := strings.TrimSpace(s.spoor("app", "tokens", app, "--create", "crm", "--role", "admin"))
+	return made[strings.LastIndex(made, " ")+1:]
+}
+
+// answers asks a node for the app of a token; by is the node that has to answer,
+// empty for itself.
+func (s *server) answers(token, by string) {
+	s.t.Helper()
+	r := s.send("GET", s.reads+"/api/session/", "", "Authorization", "Token "+token)
+	if got := r.header.Get("X-Spoor-Node"); r.status != http.StatusOK || got != by {
+		s.t.Errorf("the token is answered %d %s by %q, want %q", r.status, r.body, got, by)
+	}
+}
+
 // Goal: partitions change hands under load, and nothing is lost or doubled: a node
 // that has yet to read what it was given asks the one that has it, and one that
 // leaves something removes it, but only what another one has.
@@ -46,12 +67,7 @@ func TestPartitionsChangeHands(t *testing.T) {
 		a.spoor("app", "create", name)
 	}
 	b.spoor("app", "create", "far") // of partition 4
-	control := []string{"Authorization", "Token " + replicaToken}
-	if r := a.send("POST", a.reads+"/api/admin/apps/shop/keys/", `{"key":"demo"}`, control...); r.status != http.StatusCreated {
-		t.Fatalf("a write key is answered %d %s", r.status, r.body)
-	}
-	made := strings.TrimSpace(a.spoor("app", "tokens", "shop", "--create", "crm", "--role", "admin"))
-	token := made[strings.LastIndex(made, " ")+1:]
+	token := a.open("shop")
 	node := func(data string, flags ...string) *server {
 		t.Helper()
 		s := k.storeNode(data, flags...)
@@ -79,10 +95,7 @@ func TestPartitionsChangeHands(t *testing.T) {
 	}
 	answers := func(s *server, by string) {
 		t.Helper()
-		r := s.send("GET", s.reads+"/api/session/", "", "Authorization", "Token "+token)
-		if got := r.header.Get("X-Spoor-Node"); r.status != http.StatusOK || got != by {
-			t.Errorf("the token is answered %d %s by %q, want %q", r.status, r.body, got, by)
-		}
+		s.answers(token, by)
 	}
 	grows(500)
 	answers(b, a.reads)
@@ -93,6 +106,7 @@ func TestPartitionsChangeHands(t *testing.T) {
 	b = node(b.data, "--partitions", "2-7", "--checkpoints")
 	b.await(10*time.Second, "the brokers to hold it up", func() bool { return held.Hits() > 0 })
 	answers(b, a.reads)
+	control := []string{"Authorization", "Token " + replicaToken}
 	if r := b.send("GET", b.reads+"/api/admin/apps/shop/", "", control...); r.status != http.StatusOK || r.header.Get("X-Spoor-Node") != a.reads {
 		t.Errorf("an app that the node has yet to read is answered %d %s", r.status, r.body)
 	}
@@ -154,5 +168,65 @@ func fromBeginning(partition int32) func(kmsg.Request) bool {
 			}
 		}
 		return false
+	}
+}
+
+// Goal: a node that is given a partition of which the topic has dropped the beginning
+// says so, drops nothing of it, and is in nobody's way: another one answers, and it
+// can be started without that partition again.
+// Method: the brokers delete the records that made an app; more hits of it come; a
+// node that has other partitions is started with that one too.
+func TestPartitionThatTheTopicDropped(t *testing.T) {
+	t.Setenv("SPOOR_ADMIN_TOKEN", replicaToken)
+	k := startKafka(t)
+	a := k.storeNode(folder(t), "--partitions", "0-3")
+	b := k.storeNode(a.beside(), "--partitions", "4-7")
+	a.spoor("app", "create", "shop") // of partition 0
+	b.spoor("app", "create", "far")  // of partition 4
+	token := a.open("shop")
+	c := k.collector()
+	l := newLedger()
+	c.await(10*time.Second, "a collector to know the app", func() bool { return l.sendBatch(client, c.collector, "b-first", 1) && l.acknowledged() > 0 })
+	k.caughtUp(a)
+	k.drop("spoor", 0)
+	b.stop()
+	if !l.sendBatch(client, c.collector, "b-second", 1) {
+		t.Fatal("a batch was not taken")
+	}
+	b = k.storeNode(b.data, "--partitions", "0,4-7")
+	b.await(20*time.Second, "the partition to be stopped", func() bool { return !k.stored(b)[0].Reading })
+	if log := b.log.String(); !strings.Contains(log, "let it begin anew with --join") {
+		t.Errorf("the log says\n%s", log)
+	}
+	b.answers(token, a.reads)
+	if p := k.stored(b)[4]; !p.Reading {
+		t.Errorf("another partition: %+v", p)
+	}
+	b.stop()
+	b = k.storeNode(b.data, "--partitions", "4-7")
+	k.settle(l, c, a)
+	for _, s := range []*server{a, b} {
+		s.token = token
+		l.verify(s)
+	}
+}
+
+// drop deletes all records that a partition has.
+func (k *kafka) drop(topic string, partition int32) {
+	k.t.Helper()
+	c, err := kgo.NewClient(kgo.SeedBrokers(k.fake.ListenAddrs()...))
+	if err != nil {
+		k.t.Fatal(err)
+	}
+	defer c.Close()
+	all := kmsg.NewDeleteRecordsRequestTopicPartition()
+	all.Partition, all.Offset = partition, -1 // up to the end
+	of := kmsg.NewDeleteRecordsRequestTopic()
+	of.Topic, of.Partitions = topic, []kmsg.DeleteRecordsRequestTopicPartition{all}
+	r := kmsg.NewPtrDeleteRecordsRequest()
+	r.Topics = []kmsg.DeleteRecordsRequestTopic{of}
+	done, err := r.RequestWith(k.t.Context(), c)
+	if err != nil || done.Topics[0].Partitions[0].ErrorCode != 0 {
+		k.t.Fatalf("records are not deleted: %v, %+v", err, done)
 	}
 }
