@@ -179,7 +179,7 @@ func fromBeginning(partition int32) func(kmsg.Request) bool {
 func TestPartitionThatTheTopicDropped(t *testing.T) {
 	t.Setenv("SPOOR_ADMIN_TOKEN", replicaToken)
 	k := startKafka(t)
-	a := k.storeNode(folder(t), "--partitions", "0-3")
+	a := k.storeNode(folder(t), "--partitions", "0")
 	b := k.storeNode(a.beside(), "--partitions", "4-7")
 	a.spoor("app", "create", "shop") // of partition 0
 	b.spoor("app", "create", "far")  // of partition 4
