@@ -331,7 +331,7 @@ func (s *server) poster(all ...*server) *server {
 // killed amid it and comes back; then the brokers are stopped until the nodes do not
 // hear of each other any more.
 func TestFeedWebhookOfTwoNodes(t *testing.T) {
-	const repeatMax = 5 * time.Second // of the one second that is promised; machines may be busy
+	const repeatMax = 8 * time.Second // where a second or two are promised: machines may be busy; the other node is away for longer
 	t.Setenv("SPOOR_ADMIN_TOKEN", replicaToken)
 	k := startKafka(t)
 	h := newHook(t, "ok")
@@ -344,7 +344,7 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 	loaded := make(chan struct{})
 	go func() {
 		defer close(loaded)
-		l.load(collector.collector, 2, 1)
+		l.load(collector.collector, 2, 0) // not as fast as it goes: what is told stands behind the hits
 	}()
 	more := func() {
 		t.Helper()
@@ -359,11 +359,12 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 		other = two
 	}
 	posts.await(20*time.Second, "the first node to post", func() bool { return posts.metric("spoor_feed_webhook_entries_total") > 1000 })
-	other.await(20*time.Second, "the other node to be silent", func() bool {
+	silent := func() bool {
 		posted := other.metric("spoor_feed_webhook_entries_total")
 		more()
 		return other.metric("spoor_feed_webhook_entries_total") == posted
-	})
+	}
+	other.await(20*time.Second, "the other node to be silent", silent)
 	again := func(from time.Time, what string) {
 		t.Helper()
 		d := h.repeats(from)
@@ -388,6 +389,7 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 	node.await(20*time.Second, "the first node to post again", func() bool { return node.metric("spoor_feed_webhook_entries_total") > 1000 })
 	again(back, "when the first node is back")
 
+	other.await(20*time.Second, "the other node to be silent again", silent)
 	h.repeats(time.Now())
 	stopped := time.Now()
 	k.stop()
@@ -397,6 +399,7 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 	k.start()
 	more()
 	again(stopped, "once the brokers are back")
+	other.await(20*time.Second, "the other node to be silent then", silent)
 	collector.stop()
 	<-loaded
 	k.settle(l, k.collector(), node)
@@ -419,6 +422,9 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 		}
 	}
 	t.Logf("%d acknowledged, %d told, %d entries came again", l.acknowledged(), len(h.events), h.again)
+	if h.again > len(h.events)/2 { // all that the other node posted, if it did not tell
+		t.Errorf("%d of %d entries came again: this is more than the seconds before", h.again, len(h.events))
+	}
 }
 
 // Goal: a name that leads into a private network is refused, whatever it is called;
