@@ -2,7 +2,9 @@ package spoor
 
 import (
 	"errors"
+	"fmt"
 	"net/netip"
+	"time"
 )
 
 // AppID numbers an app (one customer property) within one store. It is the
@@ -303,6 +305,21 @@ var ErrNumberTaken = errors.New("another app had this number")
 // ErrApplied refuses a change at a place of a log up to which the store has come
 // already.
 var ErrApplied = errors.New("the change was applied before")
+
+// ClockError refuses to remove what is due by time while the clocks of two store
+// nodes are far from each other.
+type ClockError struct {
+	Node  string        // URL of the other one
+	Ahead time.Duration // of its clock; negative: it is behind
+}
+
+func (e *ClockError) Error() string {
+	than := "ahead of"
+	if e.Ahead < 0 {
+		than = "behind"
+	}
+	return fmt.Sprintf("the clock of node %s is %s %s this one's", e.Node, e.Ahead.Abs().Round(time.Second), than)
+}
 
 // Errors of an Edit.
 var (

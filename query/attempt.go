@@ -39,7 +39,8 @@ func (s *Server) attemptCost() int {
 	if s.opt.Nodes == nil {
 		return 1
 	}
-	return min(1+len(s.opt.Nodes.Others()), attemptsBurst/2)
+	others, _ := s.opt.Nodes.Others()
+	return min(1+len(others), attemptsBurst/2)
 }
 
 // begin counts an attempt of an address, cost times, or says after how many seconds

@@ -24,7 +24,8 @@ type CommandLog interface {
 	// not in the log, and with spoor.ErrBusy if the brokers did not confirm it; then,
 	// as after any other error, it may be there.
 	Submit(ctx context.Context, c *spoor.Command) (*Reply, error)
-	// Retain does so with a CommandRetain of an app, and returns what went.
+	// Retain does so with a CommandRetain of an app, and returns what went; a
+	// *spoor.ClockError while clocks differ.
 	Retain(ctx context.Context, app spoor.AppID) (spoor.AppSweep, error)
 	// NewNumber proposes the number of a new app: above all that are known, and
 	// above after, in a partition that this node reads.
@@ -161,9 +162,12 @@ func (c *call) submitApp(ctx context.Context, body []byte) (reply *Reply, err er
 // unsent says what a failed Submit means.
 func (c *call) unsent(err error) error {
 	var p *problem
+	var clock *spoor.ClockError
 	switch {
 	case errors.As(err, &p):
 		return p
+	case errors.As(err, &clock):
+		return detail(fasthttp.StatusConflict, "Nothing was removed: "+clock.Error()+". Set right the one that is wrong.")
 	case errors.Is(err, spoor.ErrBusy):
 		return errLogAway
 	case errors.Is(err, spoor.ErrClosed):

@@ -36,20 +36,22 @@ type Nodes interface {
 	// Apps lists the apps that this node does not have, without their tokens and
 	// without the secrets of their webhooks.
 	Apps() []*spoor.App
-	// Others are nodes that together read what this one does not. No more than
-	// the first 16 are asked.
-	Others() []string
+	// Others are nodes that together have what this one has not. No more than the
+	// first 16 are asked. Some are away where an app has no node that is alive: a
+	// token that nobody knows may be that app's.
+	Others() (urls []string, away bool)
 }
 
 const (
 	headerNode      = "X-Spoor-Node"      // in a reply: the URL of the node that gave it
 	headerForwarded = "X-Spoor-Forwarded" // in a request: it comes from a node, and goes no further
 
-	forwardsMax    = 64 // requests at once that are on their way to other nodes
-	waitsMax       = 16 // of them, those that wait for the headers of one node
-	unknownMax     = 8  // tokens at once that one node is asked about
-	sharesMax      = 8  // requests at once to one node by who only has a link; the other places are for tokens
-	othersMax      = 16 // nodes that are asked for one token
+	forwardsMax    = 64   // requests at once that are on their way to other nodes
+	waitsMax       = 16   // of them, those that wait for the headers of one node
+	unknownMax     = 8    // tokens at once that one node is asked about
+	sharesMax      = 8    // requests at once to one node by who only has a link; the other places are for tokens
+	othersMax      = 16   // nodes that are asked for one token
+	latelyMax      = 4096 // tokens of which it is remembered who knows them
 	passWholeMax   = 1 << 20
 	nodeDialFor    = 5 * time.Second
 	nodeAnswersFor = 5 * time.Minute // until its headers are here; a reply may wait for bytes to be given back
@@ -60,7 +62,7 @@ const (
 var (
 	errNodeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "The node that has this app does not answer; nothing was changed."), 5)
 	errNoNode      = retry(detail(fasthttp.StatusServiceUnavailable, "No node that has this app is alive; nothing was changed."), 5)
-	errSomeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "No node that answers knows this token, and some do not answer."), 5)
+	errSomeAway    = retry(detail(fasthttp.StatusServiceUnavailable, "No node that answers knows this token, and some do not answer or are not alive."), 5)
 	errNodeCut     = retry(detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer."), 5)
 	errNodeUnsure  = detail(fasthttp.StatusBadGateway, "The node that has this app broke off its answer. The change may have been made: look before you repeat it.")
 	errNodeLoop    = detail(fasthttp.StatusLoopDetected, "Another node says that this one has the app, and it does not. They do not know of each other yet; try again later.")
@@ -74,6 +76,8 @@ type forwarder struct {
 	waits    nodePlaces    // of those that wait for headers
 	unknown  nodePlaces    // of questions about tokens
 	shares   nodePlaces    // of shared overviews
+	known    nodePlaces    // of those about tokens that the node knew before
+	lately   knownTokens
 	knowsFor time.Duration // until one is answered
 }
 
@@ -102,6 +106,28 @@ func (p *nodePlaces) free(node string) {
 	}
 }
 
+// knownTokens remembers which node knew a token last: questions about these have
+// places of their own, which tokens that nobody knows cannot take.
+type knownTokens struct {
+	mu   sync.Mutex
+	node map[string]string // by hash; all are forgotten when it is full
+}
+
+func (k *knownTokens) at(node, authorization string) bool {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	return k.node[spoor.HashToken(authorization)] == node
+}
+
+func (k *knownTokens) add(node, authorization string) {
+	k.mu.Lock()
+	defer k.mu.Unlock()
+	if len(k.node) >= latelyMax || k.node == nil {
+		k.node = map[string]string{}
+	}
+	k.node[spoor.HashToken(authorization)] = node
+}
+
 func newForwarder() *forwarder {
 	return &forwarder{
 		client: &http.Client{
@@ -120,6 +146,7 @@ func newForwarder() *forwarder {
 		waits:    nodePlaces{max: waitsMax, taken: map[string]int{}},
 		unknown:  nodePlaces{max: unknownMax, taken: map[string]int{}},
 		shares:   nodePlaces{max: sharesMax, taken: map[string]int{}},
+		known:    nodePlaces{max: waitsMax, taken: map[string]int{}},
 		knowsFor: nodeKnowsFor,
 	}
 }
@@ -202,10 +229,17 @@ func (c *call) askOthers() error {
 // whoKnows finds, of all other nodes asked at once, the first that knows a token,
 // and the app of that token; see knows.
 func (c *call) whoKnows(authorization string) (node, app string, err error) {
-	if c.s.opt.Nodes == nil || len(c.ctx.Request.Header.Peek(headerForwarded)) > 0 {
+	if c.s.opt.Nodes == nil {
 		return "", "", errInvalidToken
 	}
-	others := c.s.opt.Nodes.Others()
+	others, away := c.s.opt.Nodes.Others()
+	worst := errInvalidToken
+	if away {
+		worst = errSomeAway
+	}
+	if len(c.ctx.Request.Header.Peek(headerForwarded)) > 0 {
+		return "", "", worst
+	}
 	others = others[:min(len(others), othersMax)]
 	ctx, cancel := context.WithCancel(c.life)
 	defer cancel()
@@ -220,7 +254,6 @@ func (c *call) whoKnows(authorization string) (node, app string, err error) {
 			answers <- answer{node, app, err}
 		}()
 	}
-	worst := errInvalidToken
 	for range others {
 		switch a := <-answers; {
 		case a.err == nil:
@@ -238,10 +271,14 @@ func (c *call) whoKnows(authorization string) (node, app string, err error) {
 // and of which nothing else goes there: whoever brings the token may be nobody. It
 // gives the token's app; empty for the control plane of that node.
 func (f *forwarder) knows(ctx context.Context, node, authorization string) (app string, err error) {
-	if !f.unknown.take(node) {
+	places := &f.unknown
+	if f.lately.at(node, authorization) {
+		places = &f.known
+	}
+	if !places.take(node) {
 		return "", errForwardsMax
 	}
-	defer f.unknown.free(node)
+	defer places.free(node)
 	ctx, cancel := context.WithTimeout(ctx, f.knowsFor)
 	defer cancel()
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, strings.TrimRight(node, "/")+sessionPath, nil)
@@ -263,6 +300,7 @@ func (f *forwarder) knows(ctx context.Context, node, authorization string) (app 
 	case resp.StatusCode != http.StatusOK, json.NewDecoder(io.LimitReader(resp.Body, passWholeMax)).Decode(&known) != nil:
 		return "", errNodeAway
 	}
+	f.lately.add(node, authorization)
 	return known.App, nil
 }
 

@@ -23,6 +23,7 @@ type fakeNodes struct {
 	shared *spoor.App        // one whose link is "link"
 	apps   []*spoor.App      // that this node does not have
 	others []string
+	away   bool
 }
 
 func (n fakeNodes) Of(app string) (url string, elsewhere bool) {
@@ -41,7 +42,7 @@ func (n fakeNodes) AppByShare(token string) *spoor.App {
 
 func (n fakeNodes) Apps() []*spoor.App { return n.apps }
 
-func (n fakeNodes) Others() []string { return n.others }
+func (n fakeNodes) Others() ([]string, bool) { return n.others, n.away }
 
 // farAway is a node that has the app "shop", by its URL, and one that is asked
 // and has the app "other" alone; both are in one cluster.
@@ -388,6 +389,46 @@ func TestNodeHangs(t *testing.T) {
 	if n := len(fw.slots); n != 0 {
 		t.Errorf("%d requests are still on their way", n)
 	}
+}
+
+// Goal: while somebody asks for tokens that nobody knows, those that a node knew
+// before are known on; and where nobody is alive who may know a token, 503 says so.
+// Method: a token that was asked about once, one that was not, and one of nobody's,
+// while all places are taken; then an app without a node.
+func TestTokensOfOtherNodes(t *testing.T) {
+	const users = "/api/public/users/"
+	ts, _, url := farAway(t)
+	f := func(token string, status int, headers ...string) {
+		t.Helper()
+		rep := ts.do("GET", users, token, "", headers...)
+		if rep.status != status || (status == 503) != (rep.header.Get("Retry-After") != "") {
+			t.Errorf("%s: %d %s, Retry-After %q; want %d", token, rep.status, rep.body, rep.header.Get("Retry-After"), status)
+		}
+	}
+	f("shop-read", 200)
+	for range unknownMax {
+		ts.forwards.unknown.take(url)
+	}
+	f("nobody", 503)
+	f("shop-write", 503)
+	f("shop-read", 200)
+	for range unknownMax {
+		ts.forwards.unknown.free(url)
+	}
+	f("nobody", 401)
+	f("shop-write", 200)
+	for i := range latelyMax {
+		ts.forwards.lately.add(url, fmt.Sprint(i))
+	}
+	if n := len(ts.forwards.lately.node); n > latelyMax {
+		t.Errorf("%d tokens are remembered", n)
+	}
+
+	ts, _, _ = farAway(t, func(n *fakeNodes) { n.away = true })
+	f("shop-read", 200)
+	f("other-read", 200)
+	f("nobody", 503)
+	f("nobody", 503, headerForwarded+": 1")
 }
 
 // Goal: a request through another node costs its app one request a minute, not two.

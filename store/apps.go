@@ -218,23 +218,28 @@ func (s *Store) DeleteApp(id spoor.AppID) error {
 		if err != nil {
 			return err
 		}
-		g.forgetApp(id)
-		for _, prefix := range appPrefixes {
-			start := key1(nil, prefix, id)
-			if err := g.batch.DeleteRange(start, after(start), nil); err != nil {
-				return err
-			}
-		}
-		j := journal{at: r.Decided, erased: true, app: id, receipt: uint64(id)}
-		g.set(journalKey(nil, 0, uint64(id)), j.appendTo(nil))
-		if err := g.receipt(receiptRef{0, uint64(id)}, func(stored *storedReceipt) { *stored = *r }); err != nil {
+		if err := g.dropApp(id, &journal{at: r.Decided, erased: true, app: id, receipt: uint64(id)}); err != nil {
 			return err
 		}
-		delete(g.w.apps, id)
-		s.apps.Store(s.apps.Load().with(id, nil))
-		s.selections.columns.forget(id)
-		return nil
+		return g.receipt(receiptRef{0, uint64(id)}, func(stored *storedReceipt) { *stored = *r })
 	})
+}
+
+// dropApp removes all of an app but its receipt.
+func (g *group) dropApp(id spoor.AppID, j *journal) error {
+	g.forgetApp(id)
+	for _, prefix := range appPrefixes {
+		start := key1(nil, prefix, id)
+		if err := g.batch.DeleteRange(start, after(start), nil); err != nil {
+			return err
+		}
+	}
+	g.set(journalKey(nil, 0, uint64(id)), j.appendTo(nil))
+	delete(g.w.apps, id)
+	s := g.w.s
+	s.apps.Store(s.apps.Load().with(id, nil))
+	s.selections.columns.forget(id)
+	return nil
 }
 
 // appReceipt says what goes with an app.

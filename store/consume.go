@@ -49,6 +49,7 @@ type Offset struct {
 	Missed    int64      // records that were gone from the topic before they were read
 	Poisoned  int64      // records that could not be read, in all
 	Newest    []Poisoned // the newest of them, at most 64, newest first
+	Left      bool       // its apps were removed from this store, which must not read it again; see Leave
 }
 
 // OffsetError refuses a portion that does not begin where its partition is
@@ -87,6 +88,7 @@ const (
 	sourceSalt
 	sourceMade
 	sourceCommands
+	sourceLeft
 )
 
 const (
@@ -111,7 +113,11 @@ func (c *source) appendTo(dst []byte) []byte {
 	dst = putInt(dst, sourcePoisoned, c.Poisoned)
 	dst = putBytes(dst, sourceSalt, c.salt[:])
 	dst = putUint(dst, sourceMade, uint64(c.made))
-	return putUint(dst, sourceCommands, c.last)
+	dst = putUint(dst, sourceCommands, c.last)
+	if c.Left {
+		dst = putUint(dst, sourceLeft, 1)
+	}
+	return dst
 }
 
 func readSource(value []byte) (c *source, err error) {
@@ -132,6 +138,8 @@ func readSource(value []byte) (c *source, err error) {
 			c.made = uint32(num)
 		case sourceCommands:
 			c.last = num
+		case sourceLeft:
+			c.Left = num != 0
 		}
 		return nil
 	})
@@ -222,6 +230,8 @@ func (g *group) consume(p *Portion) error {
 		return nil
 	case p.First-p.Missing != c.Next:
 		return &OffsetError{p.First, p.Next, c.Next}
+	case c.Left:
+		return fmt.Errorf("cannot store records of partition %d of topic %s: this store has left it", p.Partition, p.Topic)
 	}
 	for i := range p.Hits {
 		if h := &p.Hits[i]; h.Outcome == spoor.Pending {
@@ -307,6 +317,33 @@ func (s *Store) Rewind(topic string, partition int) error {
 			return err
 		}
 		c.Next = 0
+		g.putSource(c)
+		return nil
+	})
+}
+
+// Leave removes the apps of a partition with all their data from this store, because
+// another one has them: without receipts, which are of what is removed everywhere,
+// and whatever holds it. The partition cannot be stored any more. The bytes go with the
+// next Reclaim.
+func (s *Store) Leave(topic string, partition int, apps []spoor.AppID) error {
+	if err := (&Portion{Topic: topic, Partition: partition, Next: 1}).validate(); err != nil {
+		return err
+	}
+	return s.change(func(g *group) error {
+		c, err := g.source(topic, partition)
+		if err != nil {
+			return err
+		}
+		for _, id := range apps {
+			if s.apps.Load().byID[id] == nil {
+				continue
+			}
+			if err := g.dropApp(id, &journal{at: s.opts.Now().UnixMilli(), erased: true, app: id}); err != nil {
+				return err
+			}
+		}
+		c.Left = true
 		g.putSource(c)
 		return nil
 	})

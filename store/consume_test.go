@@ -415,3 +415,71 @@ func TestCommandsAreKnown(t *testing.T) {
 		t.Fatal(err)
 	}
 }
+
+// Goal: what a store leaves to another one goes from it, and nothing else does; its
+// bytes are asked for, no receipt says that it is gone from the world, and its
+// partition is never stored again.
+// Method: two apps in partitions of their own, of which one is left, though it is
+// held; before and after a restart.
+func TestLeave(t *testing.T) {
+	c := newClock()
+	fs := vfs.NewMem()
+	o := testOptions(t, fs, c)
+	s, err := Open(o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	apps := []*spoor.App{newApp(t, s, "gone", "UTC"), newApp(t, s, "stays", "UTC")}
+	if _, err := s.UpdateApp(apps[0].ID, func(a *spoor.App) error { a.Settings.HoldUntil = "2099-01-31"; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	for n, app := range apps {
+		consume(t, s, portion(app, c, n, 0, 5))
+	}
+	if err := s.db.Flush(); err != nil {
+		t.Fatal(err)
+	}
+	records := func(app *spoor.App) (n int) {
+		for _, prefix := range appPrefixes {
+			if err := scan(s.db, key1(nil, prefix, app.ID), func(_, _ []byte) error { n++; return nil }); err != nil {
+				t.Fatal(err)
+			}
+		}
+		return n
+	}
+	if records(apps[0]) == 0 {
+		t.Fatal("the app has no records: this test would prove nothing")
+	}
+	if err := s.Leave("spoor", 0, []spoor.AppID{apps[0].ID, 99}); err != nil {
+		t.Fatal(err)
+	}
+	for again := range 2 {
+		if s.App(apps[0].ID) != nil || s.App(apps[1].ID) == nil {
+			t.Errorf("the apps are %v", s.AllApps())
+		}
+		if left, stays := offset(t, s, 0), offset(t, s, 1); !left.Left || left.Next != 5 || stays.Left {
+			t.Errorf("the partitions stand at %+v and %+v", left, stays)
+		}
+		if err := s.Consume(portion(apps[0], c, 0, 5, 7)); err == nil {
+			t.Error("a partition that was left is stored")
+		}
+		consume(t, s, portion(apps[1], c, 1, int64(5+again), int64(6+again)))
+		whole(t, s, apps[1], c, int64(6+again))
+		if err := s.Receipts(0, func(r *spoor.Receipt) error { t.Errorf("there is a receipt %+v", r); return nil }); err != nil {
+			t.Error(err)
+		}
+		if _, err := s.Reclaim(t.Context(), true); err != nil {
+			t.Error(err)
+		}
+		if journals, err := readJournals(s.db, 0); records(apps[0]) > 0 || len(journals) > 0 || err != nil {
+			t.Errorf("%d records are left, and %d removals are not done: %v", records(apps[0]), len(journals), err)
+		}
+		check(t, s)
+		if again == 0 {
+			if err := s.Close(); err != nil {
+				t.Fatal(err)
+			}
+			s = open(t, o)
+		}
+	}
+}

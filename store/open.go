@@ -133,9 +133,9 @@ type core struct {
 
 	selections selections
 	sealed     sealedDays
-	reclaiming sync.Mutex                    // one owner of work on stretches of keys
-	copies     chan struct{}                 // a place for one Copy
-	big        atomic.Pointer[[]spoor.AppID] // by number; see tableEnd
+	reclaiming sync.Mutex               // one owner of work on stretches of keys
+	copies     chan struct{}            // a place for one Copy
+	big        atomic.Pointer[[]bigApp] // by number; see tableEnd
 }
 
 const (

@@ -21,7 +21,7 @@ func (k *kafka) apart() (one, two, collector *server, key, token string) {
 	made := one.spoor("app", "create", "first")
 	key = strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
 	token = strings.TrimSpace(one.spoor("app", "tokens", "first", "--create", "crm", "--role", "admin"))
-	two = k.beside(one, "--partitions", "1")
+	two = k.storeNode(one.beside(), "--partitions", "1")
 	two.spoor("app", "create", "second")
 	return one, two, k.collector(), key, token
 }

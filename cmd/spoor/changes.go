@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"errors"
-	"fmt"
 	"sync"
 	"time"
 
@@ -91,7 +90,7 @@ func (c *changes) Submit(ctx context.Context, cmd *spoor.Command) (*query.Reply,
 // while that of another one is far from it.
 func (c *changes) Retain(ctx context.Context, app spoor.AppID) (spoor.AppSweep, error) {
 	if url, ahead := c.node.departed(); url != "" {
-		return spoor.AppSweep{}, fmt.Errorf("cannot sweep: the clock of node %s is %s ahead of this one's; set the wrong one right", url, ahead.Round(time.Second))
+		return spoor.AppSweep{}, &spoor.ClockError{Node: url, Ahead: ahead}
 	}
 	cmd := c.command(app, spoor.CommandRetain)
 	cmd.Body = []byte(sweepAgain)

@@ -380,6 +380,18 @@ func (c *consumer) made(id spoor.AppID) (bool, error) {
 	return c.store.AppMade(c.name, c.topic.PartitionOf(id), id)
 }
 
+// lag is how many records of a partition are not stored yet.
+func (c *consumer) lag(partition int) int64 {
+	for _, p := range c.parts {
+		if p.number == partition {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return max(p.end, p.next) - p.next
+		}
+	}
+	return 0
+}
+
 func (p *part) stick(stuck bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()

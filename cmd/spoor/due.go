@@ -134,7 +134,7 @@ func (d *due) wait(partition int, others time.Duration) time.Duration {
 func (d *due) retain(ctx context.Context, partition int) {
 	now := d.node.now()
 	late := d.wait(partition, retainOthers)
-	if d.stopped() || now.Sub(d.began) < max(d.grace, nodeAlive)+late || d.clocksDepart() {
+	if d.clocksDepart() || d.stopped() || now.Sub(d.began) < max(d.grace, nodeAlive)+late { // told by all nodes, and before something is due
 		return
 	}
 	d.each(partition, func(app *spoor.App, seen dueApp) {

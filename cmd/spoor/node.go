@@ -191,8 +191,9 @@ func (n *node) departed() (url string, ahead time.Duration) {
 
 // first reports whether this node is the one of those alive that does for a
 // partition what only one has to do: the one with the lowest id that reads it and
-// is not far behind. Two may think so for seconds; all that depends on it may be done
-// twice. Who cannot speak hears nobody either, and stays what it was.
+// is not far behind, or of all where all are. Two may think so for seconds; all that
+// depends on it may be done twice. Who cannot speak hears nobody either, and stays
+// what it was.
 func (n *node) first(partition int) bool {
 	lowest := n.lowest(partition)
 	n.mu.Lock()
@@ -204,12 +205,14 @@ func (n *node) first(partition int) bool {
 }
 
 func (n *node) lowest(partition int) bool {
+	far := n.parts.lag(partition) >= nodeBehind
 	for _, other := range n.alive() {
-		if other.ID >= n.id {
+		if other.ID == n.id {
 			continue
 		}
 		for _, p := range other.Partitions {
-			if p.Number == partition && p.End-p.Stored < nodeBehind {
+			theirs := p.End-p.Stored >= nodeBehind
+			if p.Number == partition && (far && !theirs || far == theirs && other.ID < n.id) {
 				return false
 			}
 		}
@@ -224,59 +227,78 @@ func (n *node) reads(partition int) bool {
 	return slices.ContainsFunc(n.parts.parts, func(p *part) bool { return p.number == partition })
 }
 
-// others is the query.Nodes of a node: where to ask for an app whose partition it
-// does not read. All apps are known from their topic.
+// others is the query.Nodes of a node: where to ask for an app that it does not
+// have. All apps are known from their topic.
 type others struct {
-	node *node
-	apps *kafka.Directory
+	node   *node
+	teller *teller
+}
+
+// has reports whether this node answers for an app: it reads its partition, and has
+// not yet to read that the app was made.
+func (o others) has(app *spoor.App) bool {
+	return o.node.reads(o.node.topic.PartitionOf(app.ID)) && !o.teller.awaits(app.ID)
 }
 
 // Of finds the node that reads the partition of an app and is least behind.
 func (o others) Of(name string) (url string, elsewhere bool) {
-	app := o.apps.AppByName(name)
-	if app == nil || o.node.reads(o.node.topic.PartitionOf(app.ID)) {
+	app := o.teller.known.AppByName(name)
+	if app == nil || o.has(app) {
 		return "", false
 	}
 	return o.node.best(o.node.topic.PartitionOf(app.ID)), true
 }
 
-// HasKey reports whether an app whose partition this node does not read has a
-// write key.
+// HasKey reports whether an app that this node does not have has a write key.
 func (o others) HasKey(writeKey string) bool {
-	app := o.apps.AppByKey(writeKey)
-	return app != nil && !o.node.reads(o.node.topic.PartitionOf(app.ID))
+	app := o.teller.known.AppByKey(writeKey)
+	return app != nil && !o.has(app)
 }
 
-// AppByShare finds the app of a shared overview whose partition this node does not
-// read.
+// AppByShare finds the app of a shared overview that this node does not have.
 func (o others) AppByShare(token string) *spoor.App {
-	if app := o.apps.AppByShare(token); app != nil && !o.node.reads(o.node.topic.PartitionOf(app.ID)) {
+	if app := o.teller.known.AppByShare(token); app != nil && !o.has(app) {
 		return app
 	}
 	return nil
 }
 
-// Apps lists those whose partition this node does not read.
+// Apps lists those that this node does not have.
 func (o others) Apps() (list []*spoor.App) {
-	for _, app := range o.apps.AllApps() {
-		if !o.node.reads(o.node.topic.PartitionOf(app.ID)) {
+	for _, app := range o.teller.known.AllApps() {
+		if !o.has(app) {
 			list = append(list, app)
 		}
 	}
 	return list
 }
 
-// Others are nodes that together read what this one does not.
-func (o others) Others() (urls []string) {
+// Others are nodes that together have what this one has not. Some are away where an
+// app has no node that is alive.
+func (o others) Others() (urls []string, away bool) {
+	lacks := map[int]bool{} // partitions, and whether they have an app
 	for partition := range o.node.topic.Partitions() {
-		if o.node.reads(partition) {
+		if !o.node.reads(partition) {
+			lacks[partition] = false
+		}
+	}
+	for _, app := range o.teller.known.AllApps() {
+		if !o.has(app) {
+			lacks[o.node.topic.PartitionOf(app.ID)] = true
+		}
+	}
+	for partition := range o.node.topic.Partitions() {
+		used, lacking := lacks[partition]
+		if !lacking {
 			continue
 		}
-		if url := o.node.best(partition); url != "" && !slices.Contains(urls, url) {
+		if url := o.node.best(partition); url == "" {
+			away = away || used
+		} else if !slices.Contains(urls, url) {
 			urls = append(urls, url)
 		}
 	}
-	return urls
+	return urls, away
 }
 
 // best is the other node that reads a partition and is least behind; empty if
@@ -303,13 +325,20 @@ func (n *node) cluster() (*query.Cluster, error) {
 	nodes := slices.DeleteFunc(n.alive(), func(other kafka.Node) bool { return other.ID == n.id })
 	nodes = append(nodes, *n.self())
 	slices.SortFunc(nodes, func(a, b kafka.Node) int { return strings.Compare(a.ID, b.ID) })
-	taken := map[int]bool{} // partitions that have a first node
+	firsts := map[int]string{} // ids, by partition
+	for _, far := range []bool{false, true} {
+		for _, other := range nodes {
+			for _, p := range other.Partitions {
+				if firsts[p.Number] == "" && far == (p.End-p.Stored >= nodeBehind) {
+					firsts[p.Number] = other.ID
+				}
+			}
+		}
+	}
 	for _, other := range nodes {
 		one := query.ClusterNode{ID: other.ID, URL: other.URL, Version: other.Version, Seen: other.At}
 		for _, p := range other.Partitions {
-			first := !taken[p.Number] && p.End-p.Stored < nodeBehind
-			taken[p.Number] = taken[p.Number] || first
-			one.Partitions = append(one.Partitions, query.ClusterProgress{Number: p.Number, Stored: p.Stored, End: p.End, First: first})
+			one.Partitions = append(one.Partitions, query.ClusterProgress{Number: p.Number, Stored: p.Stored, End: p.End, First: firsts[p.Number] == other.ID})
 		}
 		all.Nodes = append(all.Nodes, one)
 	}

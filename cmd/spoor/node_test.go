@@ -66,6 +66,33 @@ func TestWhoIsAlive(t *testing.T) {
 	if own.first(0) || !own.first(1) {
 		t.Error("a node with a lower id is not the first one of its partition")
 	}
+	own.parts = &consumer{parts: []*part{{number: 1, end: nodeBehind}}} // this one is far behind
+	if !own.lowest(1) {
+		t.Error("a node that is far behind and alone is not the first one")
+	}
+	reads := func(id string, lag int64) {
+		t.Helper()
+		n := &kafka.Node{ID: id, URL: "http://" + id + ".example", At: time.Now().UnixMilli(), Partitions: []kafka.NodePartition{{Number: 1, End: lag}}}
+		if err := topic.Announce(t.Context(), n); err != nil {
+			t.Fatal(err)
+		}
+		becomes("a x")
+	}
+	reads("x", nodeBehind)
+	if !own.lowest(1) {
+		t.Error("of two nodes that are far behind both wait for the other")
+	}
+	reads("x", nodeBehind-1)
+	for end := time.Now().Add(10 * time.Second); own.lowest(1) && time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+	}
+	if own.lowest(1) {
+		t.Error("a node that is far behind goes before one that is not")
+	}
+	own.parts = &consumer{}
+	if err := topic.Leave(t.Context(), "x"); err != nil {
+		t.Fatal(err)
+	}
+	becomes("a")
 	own.heard = time.Now().Add(-nodeAlive) // the brokers are away
 	if err := topic.Leave(t.Context(), "a"); err != nil {
 		t.Fatal(err)

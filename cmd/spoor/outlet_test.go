@@ -34,13 +34,16 @@ type hook struct {
 	events  map[string]int // ids of events, as often as they were in different entries
 	samples []signed
 	delays  []time.Duration // from the receipt of a hit to here
+	several bool            // nodes tell it: at is that of a group, and each groups by itself
+	came    map[string]time.Time
+	since   time.Time // when the oldest of the entries that came again came first
 }
 
 // signed is a request to be verified.
 type signed struct{ header, body string }
 
 func newHook(t testing.TB, script ...string) *hook {
-	h := &hook{t: t, address: "127.0.0.1:0", script: script, counts: map[string]int{}, lines: map[string]string{}, events: map[string]int{}}
+	h := &hook{t: t, address: "127.0.0.1:0", script: script, counts: map[string]int{}, lines: map[string]string{}, events: map[string]int{}, came: map[string]time.Time{}, since: time.Now()}
 	h.up()
 	t.Cleanup(func() { h.down() })
 	return h
@@ -76,6 +79,16 @@ func (h *hook) told() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return len(h.events)
+}
+
+// repeats tells how long before an instant the oldest entry came that came again
+// since this was last asked.
+func (h *hook) repeats(before time.Time) time.Duration {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	d := before.Sub(h.since)
+	h.since = time.Now()
+	return d
 }
 
 func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
@@ -137,12 +150,19 @@ func (h *hook) take(body []byte) {
 			h.t.Errorf("an entry is %s: %v", raw, err)
 		}
 		id, err := strconv.ParseInt(entry.ID, 10, 64)
+		if h.several && entry.Type == "hit" {
+			raw = parse[struct{ Hit json.RawMessage }](h.t, string(raw)).Hit
+		}
 		if before, known := h.lines[entry.ID]; known {
 			if h.again++; entry.Type == "hit" && before != string(raw) {
 				h.t.Errorf("entry %d was\n%s\nand is now\n%s", id, before, raw)
 			}
+			if first := h.came[entry.ID]; first.Before(h.since) {
+				h.since = first
+			}
 			continue
 		}
+		h.came[entry.ID] = time.Now()
 		if err != nil || id <= h.newest && !h.late {
 			h.t.Errorf("entry %q came first behind %d", entry.ID, h.newest)
 		}
@@ -274,6 +294,136 @@ func TestFeedWebhookThatFails(t *testing.T) {
 	}
 	if acked < 3000 || h.again == 0 {
 		t.Errorf("%d acknowledged, %d came again: this shows too little", acked, h.again)
+	}
+}
+
+// poster is the node that does for partition 0 what only one has to do.
+func (s *server) poster(all ...*server) *server {
+	s.t.Helper()
+	r := s.send("GET", s.reads+"/api/admin/cluster/", "", "Authorization", "Token "+replicaToken)
+	var cluster struct {
+		Nodes []struct {
+			URL        string
+			Partitions []struct {
+				Number int
+				First  bool
+			}
+		}
+	}
+	if err := json.Unmarshal([]byte(r.body), &cluster); err != nil {
+		s.t.Fatalf("the nodes are %d %s: %v", r.status, r.body, err)
+	}
+	for _, n := range cluster.Nodes {
+		for _, p := range n.Partitions {
+			if i := slices.IndexFunc(all, func(s *server) bool { return s.reads == n.URL }); p.Number == 0 && p.First && i >= 0 {
+				return all[i]
+			}
+		}
+	}
+	s.t.Fatalf("nobody is the first node: %s", r.body)
+	return nil
+}
+
+// Goal: of two store nodes one posts to the webhook, and the other goes on within
+// ten seconds when that is killed; nothing is missing, and what comes again is of the
+// seconds before, under the same ids. While brokers are away nobody takes over.
+// Method: two nodes hold the same, load goes to a collector. The node that posts is
+// killed amid it and comes back; then the brokers are stopped until the nodes do not
+// hear of each other any more.
+func TestFeedWebhookOfTwoNodes(t *testing.T) {
+	const repeatMax = 8 * time.Second // where a second or two are promised: machines may be busy; the other node is away for longer
+	t.Setenv("SPOOR_ADMIN_TOKEN", replicaToken)
+	k := startKafka(t)
+	h := newHook(t, "ok")
+	h.several = true
+	flags := []string{"--checkpoints", "--webhook-private", "--feed-retry", "10ms"}
+	one := k.storeNode(demoData(t), flags...)
+	one.spoor("app", "set", "demo", "feed_days=7", "feed_webhook="+h.url())
+	collector := k.collector()
+	l := newLedger()
+	loaded := make(chan struct{})
+	go func() {
+		defer close(loaded)
+		l.load(collector.collector, 2, 0) // not as fast as it goes: what is told stands behind the hits
+	}()
+	more := func() {
+		t.Helper()
+		acked, told := l.acknowledged(), h.told()
+		collector.await(30*time.Second, "hits, and more to be told", func() bool { return l.acknowledged() > acked+300 && h.told() > told+300 })
+	}
+	more()
+	two := k.storeNode(folder(t), append(flags, "--join", one.reads)...)
+	more()
+	posts, other := one.poster(one, two), one
+	if posts == one {
+		other = two
+	}
+	posts.await(20*time.Second, "the first node to post", func() bool { return posts.metric("spoor_feed_webhook_entries_total") > 1000 })
+	silent := func() bool {
+		posted := other.metric("spoor_feed_webhook_entries_total")
+		more()
+		return other.metric("spoor_feed_webhook_entries_total") == posted
+	}
+	other.await(20*time.Second, "the other node to be silent", silent)
+	again := func(from time.Time, what string) {
+		t.Helper()
+		d := h.repeats(from)
+		if t.Logf("%s, what came up to %s before comes again", what, d); d > repeatMax {
+			t.Errorf("%s, more than the seconds before come again", what)
+		}
+	}
+	h.repeats(time.Now())
+	killed := time.Now()
+	posts.kill()
+	told := h.told()
+	other.await(30*time.Second, "the other node to go on", func() bool { return h.told() > told+100 })
+	if took := time.Since(killed); took > 15*time.Second {
+		t.Errorf("the other node goes on after %s", took)
+	}
+	again(killed, "when the other node goes on")
+	more()
+	h.repeats(time.Now())
+	back := time.Now()
+	node := k.storeNode(posts.data, flags...)
+	k.caughtUp(node)
+	node.await(20*time.Second, "the first node to post again", func() bool { return node.metric("spoor_feed_webhook_entries_total") > 1000 })
+	again(back, "when the first node is back")
+
+	other.await(20*time.Second, "the other node to be silent again", silent)
+	h.repeats(time.Now())
+	stopped := time.Now()
+	k.stop()
+	for _, s := range []*server{node, other} {
+		s.await(30*time.Second, "the node to hear nobody", func() bool { return strings.Count(s.spoor("cluster"), "http://127.0.0.1") == 1 })
+	}
+	k.start()
+	more()
+	again(stopped, "once the brokers are back")
+	other.await(20*time.Second, "the other node to be silent then", silent)
+	collector.stop()
+	<-loaded
+	k.settle(l, k.collector(), node)
+	k.caughtUp(other)
+	want := other.exportIDs()
+	node.await(time.Minute, "the receiver to have all", func() bool { return h.told() >= len(want) })
+	l.verify(node)
+	h.verify(node.webhookSecret())
+	k.compare(node, other)
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, n := range h.events {
+		if n != 1 || want[id] != 1 {
+			t.Errorf("event %s is in %d entries and stored %d times", id, n, want[id])
+		}
+	}
+	for id := range l.acked {
+		if h.events[id] == 0 {
+			t.Errorf("event %s was acknowledged and did not come", id)
+		}
+	}
+	t.Logf("%d acknowledged, %d told, %d entries came again", l.acknowledged(), len(h.events), h.again)
+	if h.again > len(h.events)/2 { // all that the other node posted, if it did not tell
+		t.Errorf("%d of %d entries came again: this is more than the seconds before", h.again, len(h.events))
 	}
 }
 

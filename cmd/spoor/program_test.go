@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"fmt"
 	"io"
@@ -84,6 +85,7 @@ type server struct {
 	t                testing.TB
 	data             string
 	collector, reads string // base URLs
+	token            string // of what is read; empty: that of the demo app
 	out, log         output
 	cmd              *exec.Cmd
 	ended            chan struct{} // closed when the process has ended; err holds how
@@ -274,7 +276,7 @@ func (s *server) hit(body string, headers ...string) reply {
 // read gets a path of the read side with the demo token; it must answer 200.
 func (s *server) read(path string) string {
 	s.t.Helper()
-	r := s.send("GET", s.reads+path, "", "Authorization", "Token demo")
+	r := s.send("GET", s.reads+path, "", "Authorization", "Token "+cmp.Or(s.token, "demo"))
 	if r.status != http.StatusOK {
 		s.t.Fatalf("GET %s: %d %s", path, r.status, r.body)
 	}
@@ -314,7 +316,7 @@ func (s *server) exportIDs() map[string]int {
 	if err != nil {
 		s.t.Fatal(err)
 	}
-	req.Header.Set("Authorization", "Token demo")
+	req.Header.Set("Authorization", "Token "+cmp.Or(s.token, "demo"))
 	resp, err := http.DefaultClient.Do(req)
 	if err != nil {
 		s.t.Fatal(err)

@@ -3,9 +3,7 @@ package main_test
 import (
 	"fmt"
 	"net/http"
-	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -201,20 +199,6 @@ func TestReplicas(t *testing.T) {
 	}
 }
 
-// beside starts a store node that believes another one, and begins empty.
-func (k *kafka) beside(other *server, flags ...string) *server {
-	k.t.Helper()
-	data := folder(k.t)
-	secret, err := os.ReadFile(filepath.Join(other.data, "secret"))
-	if err == nil {
-		err = os.WriteFile(filepath.Join(data, "secret"), secret, 0o600)
-	}
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	return k.storeNode(data, flags...)
-}
-
 // Goal: nodes that share the partitions between them answer for every app.
 // Method: one node reads the even partitions and one the odd ones; the same app is
 // asked for at both, read and changed.
@@ -227,7 +211,7 @@ func TestAnyNodeAnswers(t *testing.T) {
 	}
 	made := even.spoor("app", "create", "first")
 	key := strings.TrimSpace(made[strings.LastIndex(made, " ")+1:])
-	odd := k.beside(even, "--partitions", "1")
+	odd := k.storeNode(even.beside(), "--partitions", "1")
 	c := k.collector()
 	token := strings.TrimSpace(even.spoor("app", "tokens", "first", "--create", "crm", "--role", "admin"))
 	token = token[strings.LastIndex(token, " ")+1:]
@@ -255,6 +239,10 @@ func TestAnyNodeAnswers(t *testing.T) {
 	even.kill()
 	if r := odd.send("GET", odd.reads+"/api/public/users-by-id/anna/", "", "Authorization", "Token "+token); r.status != http.StatusServiceUnavailable && r.status != http.StatusBadGateway {
 		t.Errorf("with nobody left to ask, the answer is %d %s", r.status, r.body)
+	}
+	odd.await(20*time.Second, "the other node to be taken for dead", func() bool { return !strings.Contains(odd.spoor("cluster"), even.reads) })
+	if r := odd.send("GET", odd.reads+"/api/public/users-by-id/anna/", "", "Authorization", "Token "+token); r.status != http.StatusServiceUnavailable || r.header.Get("Retry-After") == "" {
+		t.Errorf("a token that may be the dead node's is answered %d %v %s", r.status, r.header, r.body)
 	}
 }
 

@@ -10,7 +10,6 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"strings"
 	"syscall"
@@ -29,6 +28,7 @@ type storeCommand struct {
 	processFlags `embed:""`
 
 	Partitions partitionList `help:"Partitions to read, like 0-3,6. Without it all." env:"SPOOR_PARTITIONS" placeholder:"LIST"`
+	Leave      bool          `help:"Remove from this store what it has of partitions that --partitions leaves out, if another node that is alive has it too."`
 	Advertise  string        `help:"URL at which other store nodes reach the read side of this one. [http:// and --admin]" env:"SPOOR_ADVERTISE" placeholder:"URL"`
 	NewTopic   bool          `help:"The topic was deleted and made anew: read partitions that end before what is stored from their beginning. What is stored already is known by its ids." env:"SPOOR_NEW_TOPIC"`
 }
@@ -77,10 +77,8 @@ func (c *storeCommand) serveTopic(ctx context.Context, st *store.Store, topic *k
 	if err := demoStays(st.AppByName(demoName), c.Admin); err != nil {
 		return err
 	}
-	for _, app := range st.AllApps() {
-		if n := topic.PartitionOf(app.ID); !slices.Contains(partitions, n) {
-			return fmt.Errorf("cannot leave partition %d out: this store has app %q, which belongs to it, and would neither sweep nor erase in it any more; read that partition too, or begin with an empty --data, and --join a node that reads the same partitions", n, app.Name)
-		}
+	if err := c.leave(ctx, st, topic, partitions, log); err != nil {
+		return err
 	}
 	consumer, err := newConsumer(st, topic, c.Topic, partitions, log)
 	if err != nil {
@@ -140,7 +138,7 @@ func (c *storeCommand) replica(life *life, reading context.Context, consumer *co
 	}
 	r.kept, err = c.keep(st, time.Now, log, keepOptions{feeds: feeds, elsewhere: true, mine: shared.mine, noticed: shared.notice, reads: func(o *query.Options) {
 		o.Privacy, o.TopicKeeps = c.privacy(topic), topic.Keeps()
-		o.Cluster, o.Commands, o.Digests, o.Nodes = own.cluster, asked, &marking{asked, consumer, marks}, others{own, teller.known}
+		o.Cluster, o.Commands, o.Digests, o.Nodes = own.cluster, asked, &marking{asked, consumer, marks}, others{own, teller}
 	}})
 	if err != nil {
 		return nil, err

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"time"
 
 	"github.com/spoorhq/spoor"
@@ -22,6 +23,8 @@ type teller struct {
 	made  func(id spoor.AppID) (bool, error) // whether an app was ever made here
 	log   *slog.Logger
 	known *kafka.Directory // what the topic says, whichever node told it
+
+	awaited atomic.Pointer[map[spoor.AppID]bool] // apps that this node has yet to read of, as of the last look
 }
 
 // tellEvery is how stale collectors may be, but for the way to them.
@@ -69,6 +72,8 @@ func (t *teller) tell(ctx context.Context) error {
 			return fmt.Errorf("cannot tell the collectors about app %q: %w", app.Name, err)
 		}
 	}
+	awaited := map[spoor.AppID]bool{}
+	defer func() { t.awaited.Store(&awaited) }()
 	for _, there := range t.known.AllApps() {
 		if t.store.App(there.ID) != nil || !t.reads(t.topic.PartitionOf(there.ID)) {
 			continue
@@ -77,6 +82,7 @@ func (t *teller) tell(ctx context.Context) error {
 			if err != nil {
 				return err
 			}
+			awaited[there.ID] = true
 			continue
 		}
 		if err := t.topic.ForgetApp(ctx, there.ID, there.Version+1); err != nil {
@@ -84,6 +90,12 @@ func (t *teller) tell(ctx context.Context) error {
 		}
 	}
 	return t.known.Mend(ctx) // a node that lagged may have told after one that did not
+}
+
+// awaits reports whether this node has yet to read that an app was made.
+func (t *teller) awaits(id spoor.AppID) bool {
+	awaited := t.awaited.Load()
+	return awaited != nil && (*awaited)[id] && t.store.App(id) == nil
 }
 
 // run goes on telling until ctx ends.
