@@ -195,11 +195,13 @@ func kafkaRow(what string, met bool, format string, args ...any) {
 	fmt.Printf("| %s | %s | %s |\n", what, fmt.Sprintf(format, args...), verdict)
 }
 
-// startKafkaStore starts a store node, which its control plane may open.
-func startKafkaStore(binary, data, brokers string) (*server, error) {
+// startKafkaStore starts a store node, which its control plane may open, with more
+// flags.
+func startKafkaStore(binary, data, brokers string, more ...string) (*server, error) {
 	s := &server{data: data, token: "control-of-the-bench"}
+	flags := append([]string{"store", "--kafka", brokers, "--data", data, "--admin", "127.0.0.1:0"}, more...)
 	var err error
-	s.process, err = startProcess([]string{"SPOOR_ADMIN_TOKEN=" + s.token}, binary, "store", "--kafka", brokers, "--data", data, "--admin", "127.0.0.1:0")
+	s.process, err = startProcess([]string{"SPOOR_ADMIN_TOKEN=" + s.token}, binary, flags...)
 	return s, err
 }
 

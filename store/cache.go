@@ -93,6 +93,7 @@ type filter struct {
 
 const (
 	filterLayerMin   = 256 << 10
+	filterGrowth     = 4   // each layer is one more place to look for a key that is absent
 	filterKeysOfByte = 0.8 // ten bits a key: one absent key in a hundred costs a read
 )
 
@@ -120,7 +121,7 @@ func (f *filter) add(h hash) {
 		f.layers = append(f.layers, bloom.New(uint(f.next)*8, 7))
 		f.room = int(float64(f.next) * filterKeysOfByte)
 		f.left -= f.next
-		f.next = max(filterLayerMin, min(2*f.next, f.left))
+		f.next = max(filterLayerMin, min(filterGrowth*f.next, f.left))
 	}
 	f.room--
 	f.layers[len(f.layers)-1].Add(h[:])

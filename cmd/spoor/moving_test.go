@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -126,7 +127,7 @@ func TestPartitionsChangeHands(t *testing.T) {
 	a = node(a.data, "--partitions", "0-1", "--leave")
 	answers(a, b.reads)
 	a.spoor("sweep")
-	if list := a.spoor("app", "list"); strings.Contains(list, "shop") || !strings.Contains(list, "second") {
+	if list := a.spoor("app", "list"); !regexp.MustCompile(`(?m)^shop .* on `+regexp.QuoteMeta(b.reads)+`$`).MatchString(list) || !regexp.MustCompile(`(?m)^second .* open$`).MatchString(list) {
 		t.Errorf("it lists the apps\n%s", list)
 	}
 
