@@ -12,6 +12,7 @@ import (
 
 const (
 	linger       = 5 * time.Millisecond // for company, from the first record that waits
+	lingerMost   = 128                  // records that are company enough
 	retryPause   = 20 * time.Millisecond
 	retryMost    = 500 * time.Millisecond
 	batchRecords = 10_000
@@ -24,7 +25,8 @@ type lane struct {
 	partition int
 
 	mu     sync.Mutex
-	come   *sync.Cond // something was queued, or the end
+	come   *sync.Cond    // something was queued, or the end
+	enough chan struct{} // holds a token once so many are queued, or at the end, that lingering is over
 	queue  []*part
 	bytes  int
 	busy   bool  // a batch is under way
@@ -35,7 +37,7 @@ type lane struct {
 }
 
 func newLane(s *Sink, partition int) *lane {
-	l := &lane{s: s, partition: partition}
+	l := &lane{s: s, partition: partition, enough: make(chan struct{}, 1)}
 	l.come = sync.NewCond(&l.mu)
 	return l
 }
@@ -54,13 +56,29 @@ func (l *lane) add(p *part) error {
 	l.queue = append(l.queue, p)
 	l.bytes += len(p.record.value)
 	l.come.Signal()
+	if l.company() {
+		l.hurry()
+	}
 	return nil
+}
+
+// company reports whether more records are not worth waiting for.
+func (l *lane) company() bool {
+	return len(l.queue) >= lingerMost || l.bytes >= l.s.t.opts.RecordBytesMax || l.closed
+}
+
+func (l *lane) hurry() {
+	select {
+	case l.enough <- struct{}{}:
+	default:
+	}
 }
 
 func (l *lane) close() {
 	l.mu.Lock()
 	l.closed = true
 	l.come.Signal()
+	l.hurry()
 	l.mu.Unlock()
 }
 
@@ -92,9 +110,13 @@ func (l *lane) next() bool {
 			l.come.Wait()
 		}
 		l.busy = true
-		if rest := linger - time.Since(l.queue[0].since); rest > 0 && l.bytes < most && !l.closed {
+		if rest := linger - time.Since(l.queue[0].since); rest > 0 && !l.company() {
+			select {
+			case <-l.enough: // of a batch that is gone
+			default:
+			}
 			l.mu.Unlock()
-			time.Sleep(rest)
+			l.linger(rest)
 			l.mu.Lock()
 		}
 		if l.expire(); len(l.queue) > 0 {
@@ -114,6 +136,15 @@ func (l *lane) next() bool {
 	l.batch = append(l.batch, l.queue[:n]...)
 	l.drop(n)
 	return true
+}
+
+func (l *lane) linger(most time.Duration) {
+	end := time.NewTimer(most)
+	defer end.Stop()
+	select {
+	case <-l.enough:
+	case <-end.C:
+	}
 }
 
 // expire refuses what has waited behind other batches for as long as a Write may.
