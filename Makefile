@@ -4,7 +4,7 @@ GO            ?= go
 GO_MIN        := 26
 FASTHTTP      := v1.74.0
 PEBBLE        := v2.1.7
-FUZZTIME      ?= 3s
+FUZZTIME      ?= 30000x
 CLIENTS       := testdata/clients testdata/browser query/dashboard
 
 # The Go that is installed is the one that is used: no toolchain is fetched.
@@ -27,7 +27,7 @@ test: test-tools pins format vet lint clients unit fuzz ## run everything that C
 
 # The program of a package is built once; go test builds it for each target. What
 # fuzzing finds worth keeping stays where go test keeps it.
-fuzz: go ## run every fuzz target for FUZZTIME (3s)
+fuzz: go ## run every fuzz target for FUZZTIME (30000x: so many inputs; 10m: so long)
 	@built=$$(mktemp -d) && trap 'rm -rf "$$built"' EXIT && kept=$$($(GO) env GOCACHE)/fuzz && \
 	$(GO) list -f '{{.Dir}} {{.ImportPath}}' ./... | while read -r dir package; do \
 	  grep -qs '^func Fuzz' "$$dir"/*_test.go || continue; \
