@@ -312,6 +312,7 @@ type feedReader struct {
 	names  *catalogueReader
 	hidden *roaring.Bitmap // removed, and their hits are still there
 	former *roaring.Bitmap // merged into another
+	rights *roaring.Bitmap // have one on record
 	today  spoor.Day
 
 	imported bool // somebody has a public id of his own
@@ -336,6 +337,14 @@ func (s *Store) newFeedReader(db pebble.Reader, app spoor.AppID) (*feedReader, e
 	if r.former, err = readMembers(db, app, setAliased); err != nil {
 		return nil, err
 	}
+	if r.rights, err = readMembers(db, app, setHeld); err != nil {
+		return nil, err
+	}
+	objected, err := readMembers(db, app, setObjected)
+	if err != nil {
+		return nil, err
+	}
+	r.rights.Or(objected)
 	err = scan(db, append(key1(nil, prefixIdent, app), byte(spoor.LookupPublic)), func(_, _ []byte) error {
 		r.imported = true
 		return errSome
@@ -434,6 +443,11 @@ type collectionChange struct {
 func (r *feedReader) hit(n spoor.Number, day spoor.Day, ms int64, id hash) (e *spoor.FeedEntry, err error) {
 	if r.hidden.Contains(uint32(n)) {
 		return nil, nil
+	}
+	if !r.rights.IsEmpty() && (r.rights.Contains(uint32(n)) || r.former.Contains(uint32(n))) {
+		if p, err := r.profile(n); p == nil || err != nil { // hits of sealed days have no mark
+			return nil, err
+		}
 	}
 	key := hitKey(nil, r.app, day, n, ms, id)
 	err = get(r.db, key, func(value []byte) error {

@@ -177,6 +177,19 @@ func TestRightsOfAMergeAreTold(t *testing.T) {
 		}
 		return p.ID
 	}
+	hits := func(of spoor.Number) (n int) {
+		t.Helper()
+		_, err := w.s.Feed(w.app.ID, 0, func(e *spoor.FeedEntry) error {
+			if e.Kind == spoor.FeedHit && e.Person == id(of) {
+				n++
+			}
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
 	told := func(after uint64) (list []string, next uint64) {
 		t.Helper()
 		next, err := w.s.Feed(w.app.ID, after, func(e *spoor.FeedEntry) error {
@@ -196,6 +209,9 @@ func TestRightsOfAMergeAreTold(t *testing.T) {
 	w.say("a2", "ann", w.c.Now())
 
 	bob := w.say("b1", "bob", w.c.Now()).Profile
+	if n := hits(bob); n != 1 {
+		t.Errorf("positive control: %d hits of bob are told", n)
+	}
 	quiet := w.say("b2", "", w.c.Now()).Profile
 	was := id(quiet)
 	w.right(quiet, spoor.RightRestrict, spoor.Forever)
@@ -208,6 +224,9 @@ func TestRightsOfAMergeAreTold(t *testing.T) {
 	}
 	if got, _ := told(0); !slices.Equal(got, want) {
 		t.Errorf("the feed tells\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
+	}
+	if n := hits(bob); n != 0 {
+		t.Errorf("%d hits from before he was restricted are told", n)
 	}
 	var notices []string
 	if err := w.s.Notices(w.app.ID, func(n *spoor.Notice) error { notices = append(notices, set(n.What, n.Person)); return nil }); err != nil || !slices.Equal(notices, want) {
