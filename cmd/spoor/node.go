@@ -47,6 +47,7 @@ type sighting struct {
 const (
 	nodeTell   = time.Second      // between two announcements
 	nodeAlive  = 10 * time.Second // after its last announcement
+	nodeSilent = nodeAlive / 2    // without an answer of the brokers: nobody can be heard of
 	nodeDepart = 5 * time.Minute  // between the clocks of two nodes
 	nodeFile   = "node"           // in the data directory; a copy of a store is another node
 )
@@ -133,11 +134,25 @@ func (n *node) tell(ctx context.Context) error {
 	defer cancel()
 	err := n.topic.Announce(ctx, n.self())
 	if err == nil {
-		n.mu.Lock()
-		n.heard = time.Now()
-		n.mu.Unlock()
+		n.hear(time.Now())
 	}
 	return err
+}
+
+// hear notes that the brokers take announcements. While they did not, the others
+// could not say either that they are alive: that time does not count.
+func (n *node) hear(now time.Time) {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	if silent := now.Sub(n.heard); !n.heard.IsZero() && silent > nodeSilent {
+		for id, s := range n.seen {
+			if s.heard = s.heard.Add(silent); s.heard.After(now) {
+				s.heard = now
+			}
+			n.seen[id] = s
+		}
+	}
+	n.heard = now
 }
 
 func (n *node) self() *kafka.Node {
@@ -152,12 +167,17 @@ func (n *node) self() *kafka.Node {
 	return self
 }
 
-// alive lists the nodes that were heard of lately, by id.
+// alive lists the nodes that were heard of lately, by id; while brokers are silent,
+// those that were alive before.
 func (n *node) alive() []kafka.Node {
 	list := n.all.All()
 	wall, now := n.now(), time.Now()
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	until := now
+	if !n.heard.IsZero() && now.Sub(n.heard) > nodeSilent {
+		until = n.heard // see hear
+	}
 	seen := make(map[string]sighting, len(list))
 	list = slices.DeleteFunc(list, func(other kafka.Node) bool {
 		s, known := n.seen[other.ID]
@@ -169,7 +189,7 @@ func (n *node) alive() []kafka.Node {
 			s.at = other.At
 		}
 		seen[other.ID] = s
-		return now.Sub(s.heard) > nodeAlive
+		return until.Sub(s.heard) > nodeAlive
 	})
 	n.seen = seen
 	return list
@@ -198,7 +218,7 @@ func (n *node) first(partition int) bool {
 	lowest := n.lowest(partition)
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if time.Since(n.heard) < nodeAlive/2 {
+	if time.Since(n.heard) < nodeSilent {
 		n.firsts[partition] = lowest
 	}
 	return n.firsts[partition]

@@ -12,7 +12,8 @@ import (
 
 // Goal: a node is alive as long as it goes on speaking, whatever its clock says, and
 // not because of what it said before; one that is far behind is not the first of a
-// partition; clocks that are far from each other are seen.
+// partition; clocks that are far from each other are seen; while brokers are silent
+// nobody dies of that.
 // Method: nodes announce themselves on real brokers, one of them with a clock that
 // is an hour ahead.
 func TestWhoIsAlive(t *testing.T) {
@@ -106,6 +107,26 @@ func TestWhoIsAlive(t *testing.T) {
 		t.Error("nobody takes over from a node that has left")
 	}
 	say("a", time.Now(), 0)
+	becomes("a")
+	spoke := func(ago time.Duration) { // a did, for the last time
+		own.mu.Lock()
+		defer own.mu.Unlock()
+		last := own.seen["a"]
+		last.heard = time.Now().Add(-ago)
+		own.seen["a"] = last
+	}
+	spoke(time.Minute)
+	own.heard = time.Now().Add(-59 * time.Second) // since then the brokers are silent
+	if got := ids(); got != "a" || own.best(0) == "" {
+		t.Errorf("while brokers are silent %q are alive, want who was before", got)
+	}
+	if own.hear(time.Now()); ids() != "a" {
+		t.Error("who could not speak while the brokers were silent is not alive when they are back")
+	}
+	if spoke(2 * nodeAlive); ids() != "" {
+		t.Error("who is silent for longer than the brokers were is alive")
+	}
+	say("a", time.Now().Add(time.Millisecond), 0)
 	becomes("a")
 	say("z", time.Now().Add(time.Hour), 0)
 	time.Sleep(50 * time.Millisecond)
