@@ -53,7 +53,7 @@ func publicOnly(_, address string, _ syscall.RawConn) error {
 	}
 	ip := at.Addr().Unmap()
 	if !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) {
-		return errors.New("it is a private address; serve --webhook-private allows those")
+		return errors.New("it is a private address; --webhook-private of the server allows those")
 	}
 	return nil
 }

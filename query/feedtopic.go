@@ -3,6 +3,7 @@ package query
 import (
 	"context"
 	"encoding/json"
+	"slices"
 	"strconv"
 	"time"
 
@@ -47,7 +48,11 @@ func (c *call) checkFeed(app *spoor.App, given map[string]scalar) error {
 	if err := o.opt.Topics.Check(s.FeedTopic); err != nil {
 		return fieldError("feed_topic", cut(err.Error(), 1000))
 	}
-	for _, other := range o.opt.Apps.AllApps() {
+	all := o.opt.Apps.AllApps()
+	if c.s.opt.Nodes != nil {
+		all = append(slices.Clone(all), c.s.opt.Nodes.Apps()...)
+	}
+	for _, other := range all {
 		if other.Settings.FeedTopic == s.FeedTopic && other.Name != app.Name {
 			return fieldError("feed_topic", "Another app's feed goes to this topic; use one that is this app's alone.")
 		}

@@ -48,6 +48,7 @@ const (
 
 	forwardsMax    = 64   // requests at once that are on their way to other nodes
 	waitsMax       = 16   // of them, those that wait for the headers of one node
+	pollsMax       = 12   // requests to one node that wait for entries of a feed; it has places for 16 of all its clients
 	unknownMax     = 8    // tokens at once that one node is asked about
 	sharesMax      = 8    // requests at once to one node by who only has a link; the other places are for tokens
 	othersMax      = 16   // nodes that are asked for one token
@@ -74,6 +75,7 @@ type forwarder struct {
 	client   *http.Client
 	slots    chan struct{} // holds one entry for each request that is on its way
 	waits    nodePlaces    // of those that wait for headers
+	polls    nodePlaces    // of those that ask the node to wait for something to tell
 	unknown  nodePlaces    // of questions about tokens
 	shares   nodePlaces    // of shared overviews
 	known    nodePlaces    // of those about tokens that the node knew before
@@ -144,6 +146,7 @@ func newForwarder() *forwarder {
 		},
 		slots:    make(chan struct{}, forwardsMax),
 		waits:    nodePlaces{max: waitsMax, taken: map[string]int{}},
+		polls:    nodePlaces{max: pollsMax, taken: map[string]int{}},
 		unknown:  nodePlaces{max: unknownMax, taken: map[string]int{}},
 		shares:   nodePlaces{max: sharesMax, taken: map[string]int{}},
 		known:    nodePlaces{max: waitsMax, taken: map[string]int{}},
@@ -356,12 +359,16 @@ func (c *call) ask(node string) (*http.Response, error) {
 	req.Host = string(c.ctx.Host()) // of the pages that follow, if there is no Options.PublicURL
 	req.Header.Set("User-Agent", "spoor")
 	req.Header.Set(headerForwarded, "1")
-	if !c.s.forwards.waits.take(node) {
+	places := &c.s.forwards.waits
+	if c.ctx.QueryArgs().GetUintOrZero("wait") > 0 { // its headers come when it has waited
+		places = &c.s.forwards.polls
+	}
+	if !places.take(node) {
 		end()
 		return nil, errForwardsMax
 	}
 	resp, err := c.s.forwards.client.Do(req)
-	c.s.forwards.waits.free(node)
+	places.free(node)
 	if err != nil {
 		end()
 		return nil, err
