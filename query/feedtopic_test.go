@@ -225,6 +225,10 @@ func testFeedTopicSetting(t *testing.T, clustered bool) {
 	set("POST", "", `"feed_topic":"shop-feed"`, "this app's alone")
 	set("PATCH", "shop/", `"feed_topic":"","feed_webhook":"https://crm.example/"`, "")
 	set("PATCH", "shop/", `"feed_topic":"shop-feed","feed_webhook":""`, "")
+	nodes := ts.opt.Nodes
+	ts.opt.Nodes = fakeNodes{apps: []*spoor.App{{Name: "far", Settings: spoor.Settings{FeedTopic: "far-feed"}}}}
+	set("PATCH", "shop/", `"feed_topic":"far-feed"`, "this app's alone")
+	ts.opt.Nodes = nodes
 	ts.outlet.opt.Topics = nil
 	set("PATCH", "shop/", `"geo":"country"`, "")
 	set("POST", "", `"feed_topic":"new-feed"`, "--feed-kafka")

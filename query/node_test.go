@@ -362,6 +362,12 @@ func TestNodeHangs(t *testing.T) {
 		held.Go(func() { ts.do("GET", users, fmt.Sprint("nobody-", i), "") })
 		waiting(&fw.unknown, i+1)
 	}
+	const poll = apps + "hung/?wait=30"
+	for range pollsMax {
+		held.Go(func() { ts.do("GET", poll, "control", "") })
+	}
+	waiting(&fw.polls, pollsMax)
+	f("one long poll more", ts.do("GET", poll, "control", ""), 503, "Too many requests")
 	for range waitsMax {
 		held.Go(func() { ts.do("GET", apps+"hung/", "control", "") })
 	}
@@ -386,6 +392,7 @@ func TestNodeHangs(t *testing.T) {
 	}
 	waiting(&fw.unknown, 0)
 	waiting(&fw.waits, 0)
+	waiting(&fw.polls, 0)
 	if n := len(fw.slots); n != 0 {
 		t.Errorf("%d requests are still on their way", n)
 	}
