@@ -428,7 +428,7 @@ func TestJoinRefusesAGap(t *testing.T) {
 	}
 }
 
-// dropBefore makes a topic begin with a record.
+// dropBefore makes a partition begin with a record; −1: it is emptied.
 func (k *kafka) dropBefore(topic string, partition int32, offset int64) {
 	k.t.Helper()
 	c, err := kgo.NewClient(kgo.SeedBrokers(k.fake.ListenAddrs()...))

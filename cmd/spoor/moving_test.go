@@ -13,7 +13,6 @@ import (
 
 	"github.com/twmb/franz-go/pkg/kerr"
 	"github.com/twmb/franz-go/pkg/kfake"
-	"github.com/twmb/franz-go/pkg/kgo"
 	"github.com/twmb/franz-go/pkg/kmsg"
 )
 
@@ -189,7 +188,7 @@ func TestPartitionThatTheTopicDropped(t *testing.T) {
 	l := newLedger()
 	c.await(10*time.Second, "a collector to know the app", func() bool { return l.sendBatch(client, c.collector, "b-first", 1) && l.acknowledged() > 0 })
 	k.caughtUp(a)
-	k.drop("spoor", 0)
+	k.dropBefore("spoor", 0, -1)
 	b.stop()
 	if !l.sendBatch(client, c.collector, "b-second", 1) {
 		t.Fatal("a batch was not taken")
@@ -209,25 +208,5 @@ func TestPartitionThatTheTopicDropped(t *testing.T) {
 	for _, s := range []*server{a, b} {
 		s.token = token
 		l.verify(s)
-	}
-}
-
-// drop deletes all records that a partition has.
-func (k *kafka) drop(topic string, partition int32) {
-	k.t.Helper()
-	c, err := kgo.NewClient(kgo.SeedBrokers(k.fake.ListenAddrs()...))
-	if err != nil {
-		k.t.Fatal(err)
-	}
-	defer c.Close()
-	all := kmsg.NewDeleteRecordsRequestTopicPartition()
-	all.Partition, all.Offset = partition, -1 // up to the end
-	of := kmsg.NewDeleteRecordsRequestTopic()
-	of.Topic, of.Partitions = topic, []kmsg.DeleteRecordsRequestTopicPartition{all}
-	r := kmsg.NewPtrDeleteRecordsRequest()
-	r.Topics = []kmsg.DeleteRecordsRequestTopic{of}
-	done, err := r.RequestWith(k.t.Context(), c)
-	if err != nil || done.Topics[0].Partitions[0].ErrorCode != 0 {
-		k.t.Fatalf("records are not deleted: %v, %+v", err, done)
 	}
 }

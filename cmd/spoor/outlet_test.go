@@ -91,6 +91,23 @@ func (h *hook) repeats(before time.Time) time.Duration {
 	return d
 }
 
+// exact compares what came with what was acknowledged and is stored: each once.
+func (h *hook) exact(l *ledger, want map[string]int) {
+	h.t.Helper()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for id, n := range h.events {
+		if n != 1 || want[id] != 1 {
+			h.t.Errorf("event %s is in %d entries and stored %d times", id, n, want[id])
+		}
+	}
+	for id := range l.acked {
+		if h.events[id] == 0 {
+			h.t.Errorf("event %s was acknowledged and did not come", id)
+		}
+	}
+}
+
 func (h *hook) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	body, err := io.ReadAll(r.Body)
 	if err != nil {
@@ -270,18 +287,9 @@ func TestFeedWebhookThatFails(t *testing.T) {
 	s.await(2*time.Minute, "the receiver to have all", func() bool { return h.told() >= len(want) })
 	l.verify(s)
 	h.verify(s.webhookSecret())
+	h.exact(l, want)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for id, n := range h.events {
-		if n != 1 || want[id] != 1 {
-			t.Errorf("event %s is in %d entries and stored %d times", id, n, want[id])
-		}
-	}
-	for id := range l.acked {
-		if h.events[id] == 0 {
-			t.Errorf("event %s was acknowledged and did not come", id)
-		}
-	}
 	if dead := s.spoor("feed", "--app", "demo", "--dead"); strings.Count(dead, "\n") != 2 {
 		t.Errorf("dead letters:\n%s", dead)
 	}
@@ -412,18 +420,9 @@ func TestFeedWebhookOfTwoNodes(t *testing.T) {
 	l.verify(node)
 	h.verify(node.webhookSecret())
 	k.compare(node, other)
+	h.exact(l, want)
 	h.mu.Lock()
 	defer h.mu.Unlock()
-	for id, n := range h.events {
-		if n != 1 || want[id] != 1 {
-			t.Errorf("event %s is in %d entries and stored %d times", id, n, want[id])
-		}
-	}
-	for id := range l.acked {
-		if h.events[id] == 0 {
-			t.Errorf("event %s was acknowledged and did not come", id)
-		}
-	}
 	t.Logf("%d acknowledged, %d told, %d entries came again", l.acknowledged(), len(h.events), h.again)
 	if h.again > len(h.events)/2 { // all that the other node posted, if it did not tell
 		t.Errorf("%d of %d entries came again: this is more than the seconds before", h.again, len(h.events))
