@@ -242,6 +242,9 @@ func dataGiven(command *kong.Context) bool {
 	})
 }
 
+// processorsGiven tells whether somebody chose how many threads run Go.
+func processorsGiven() bool { return os.Getenv("GOMAXPROCS") != "" }
+
 // oneLine keeps joined errors on one line, which is what an operator greps.
 func oneLine(err error) string { return strings.ReplaceAll(err.Error(), "\n", "; ") }
 
