@@ -109,11 +109,11 @@ func (g *group) seen(a *appState, id hash, h *spoor.Hit) (bool, error) {
 		from = min(from, weekOf(h.Time))
 	}
 	for n := from; n <= week+1; n++ {
+		if !g.w.week(n).maybe(id) { // it knows those of this group too
+			continue
+		}
 		if _, ok := g.events[eventRef{a.app.ID, n, id}]; ok {
 			return true, nil
-		}
-		if !g.w.week(n).maybe(id) {
-			continue
 		}
 		ok, err := has(g.w.db, eventKey(nil, a.app.ID, n, id))
 		if ok || err != nil {
