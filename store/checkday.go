@@ -118,7 +118,7 @@ func (c *checker) hit(sum *dayCount, h *spoor.Hit, key, value []byte) error {
 	one := countsOf(h)
 	if counted(h) {
 		a.add(h, 1)
-		sum.rows.add(c.app, &sum.have.account, sum.have.rows, h, sum.views.before(h), sum.have.addends)
+		sum.rows.add(c.app, &sum.have.account, &sum.have.rows, h, sum.views.before(h), sum.have.addends)
 	}
 	if h.Profile == 0 {
 		return nil
@@ -209,8 +209,8 @@ func (c *checker) day(day spoor.Day, sum *dayCount) error {
 // rows compares a day's roll-ups with its hits.
 func (c *checker) rows(day spoor.Day, d *dayState, sum *dayCount) error {
 	waits := map[string]*row{}
-	for k, r := range d.rows {
-		if r.dirty {
+	for _, k := range d.dirty {
+		if r := d.rows.of(k); r != nil && r.dirty {
 			waits[string(countKey(nil, c.app.ID, day, k.dim, rowHash(&c.salt, k)))] = r
 			r.add.text = k.text
 			r.gather()

@@ -178,10 +178,10 @@ func (g *group) uncount(a *appState, day spoor.Day, n spoor.Number, stay bool) (
 // dropRow removes a roll-up row that counts nothing any more: its text may have
 // been the person's alone.
 func (g *group) dropRow(a *appState, d *dayState, key rowKey) error {
-	r := d.rows[key]
+	r := d.rows.of(key)
 	if r == nil { // counted under that of all others
 		key.text = spoor.OtherText
-		if r = d.rows[key]; r == nil {
+		if r = d.rows.of(key); r == nil {
 			return nil
 		}
 	}
@@ -195,8 +195,7 @@ func (g *group) dropRow(a *appState, d *dayState, key rowKey) error {
 		return err
 	})
 	if err == nil && left == 0 {
-		delete(d.rows, key)
-		d.texts[key.dim]--
+		delete(d.rows[key.dim], key.text)
 		g.remove(k)
 	}
 	return err

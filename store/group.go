@@ -298,7 +298,7 @@ func (g *group) flushDay(d touchedDay) {
 		born.Clear()
 	}
 	for _, key := range d.dirty {
-		r := d.rows[key]
+		r := d.rows.of(key)
 		if r == nil || !r.dirty { // it counted nothing any more, for a while at least
 			continue
 		}

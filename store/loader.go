@@ -187,7 +187,7 @@ func (l *loader) drain() error {
 func (l *loader) takeRows() {
 	d := l.day
 	for _, key := range d.dirty {
-		r, sum := d.rows[key], l.rows[key]
+		r, sum := d.rows.of(key), l.rows[key]
 		if sum == nil {
 			sum = &counts{who: setChange{add: roaring.New()}}
 			l.rows[key] = sum

@@ -23,8 +23,7 @@ type dayState struct {
 	prefix []byte
 	loaded bool
 	skip   bool // no row is counted: see Options.SkipRollUps
-	rows   map[rowKey]*row
-	texts  map[spoor.Dimension]int
+	rows   openRows
 
 	addends *addends // of the writer, or of its own
 
@@ -48,6 +47,27 @@ type row struct {
 	hash   uint64          // 0: not known yet
 	onDisk bool
 	dirty  bool
+}
+
+// openRows are a day's rows: each dimension's by text, which is quicker to look
+// into than one map of all.
+type openRows [spoor.DimMeasure + 1]map[string]*row
+
+// of gives the row of a key; nil if there is none.
+func (o *openRows) of(key rowKey) *row { return o[key.dim][key.text] }
+
+func (o *openRows) put(key rowKey, r *row) {
+	if o[key.dim] == nil {
+		o[key.dim] = map[string]*row{}
+	}
+	o[key.dim][key.text] = r
+}
+
+func (o *openRows) len() (n int) {
+	for _, rows := range o {
+		n += len(rows)
+	}
+	return n
 }
 
 // whoMax is how many people wait in a list before they go into a bitmap.
@@ -127,16 +147,16 @@ func (d *dayState) note(kind int, there bool, n spoor.Number) {
 // From then on it takes no new ones, whatever becomes of those it has: so a
 // text's hits are all in one row.
 func (d *dayState) row(app *spoor.App, key rowKey) (*row, error) {
-	r := d.rows[key]
+	r := d.rows.of(key)
 	if r == nil && !d.loaded {
 		if err := d.load(); err != nil {
 			return nil, err
 		}
-		r = d.rows[key]
+		r = d.rows.of(key)
 	}
 	if r == nil {
 		full := uint64(1) << key.dim
-		if d.account.full&full == 0 && d.texts[key.dim] >= app.Settings.StatisticsRows && app.Settings.StatisticsRows > 0 {
+		if d.account.full&full == 0 && len(d.rows[key.dim]) >= app.Settings.StatisticsRows && app.Settings.StatisticsRows > 0 {
 			d.account.full |= full
 		}
 		if d.account.full&full != 0 && key.dim != spoor.DimHour && key.text != spoor.OtherText {
@@ -144,8 +164,7 @@ func (d *dayState) row(app *spoor.App, key rowKey) (*row, error) {
 		}
 		r = new(row)
 		key.text = strings.Clone(key.text) // the hit's is a part of its whole body
-		d.rows[key] = r
-		d.texts[key.dim]++
+		d.rows.put(key, r)
 	}
 	if !r.dirty {
 		r.dirty = true
@@ -163,9 +182,11 @@ func (d *dayState) load() error {
 			return fmt.Errorf("cannot read a roll-up of %s: %w", d.day, err)
 		}
 		k := rowKey{countDimension(key), text}
-		if d.rows[k] == nil {
-			d.rows[k] = &row{onDisk: true, hash: be64(key[len(key)-8:])}
-			d.texts[k.dim]++
+		if int(k.dim) >= len(d.rows) {
+			return fmt.Errorf("cannot read a roll-up of %s: it is of dimension %d, which this version does not know; run spoor check, or use the version that wrote it", d.day, k.dim)
+		}
+		if d.rows.of(k) == nil {
+			d.rows.put(k, &row{onDisk: true, hash: be64(key[len(key)-8:])})
 		}
 		return nil
 	})

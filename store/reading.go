@@ -119,7 +119,7 @@ func (d *oneDay) row(dim spoor.Dimension, text string) (*counts, error) {
 		return nil, err
 	}
 	if d.late != nil {
-		if r := d.late.rows[rowKey{dim, text}]; r != nil {
+		if r := d.late.rows.of(rowKey{dim, text}); r != nil {
 			r.foldInto(c)
 		}
 	}
@@ -144,8 +144,8 @@ func (d *oneDay) rows(dim spoor.Dimension, f func(r *dayRow) error) error {
 	left := map[string]*row{}
 	if d.late != nil {
 		for _, key := range d.late.dirty {
-			if key.dim == dim && d.late.rows[key] != nil {
-				left[key.text] = d.late.rows[key]
+			if key.dim == dim && d.late.rows.of(key) != nil {
+				left[key.text] = d.late.rows.of(key)
 			}
 		}
 	}

@@ -40,7 +40,7 @@ func (w *crowd) row(day spoor.Day, path string) (hits int64) {
 		if err := d.catchUp(db, w.app, late); err != nil {
 			return err
 		}
-		if r := d.rows[rowKey{spoor.DimPath, path}]; r != nil {
+		if r := d.rows.of(rowKey{spoor.DimPath, path}); r != nil {
 			hits = r.add.hits
 		}
 		secret, err := readSalt(db, w.app.ID)

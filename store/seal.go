@@ -281,9 +281,9 @@ type sealedRows map[rowKey]*counts
 
 // add counts a hit of a day that has the given account. Texts without a row go
 // where the writer counted them, if there is no room for more.
-func (rows sealedRows) add(app *spoor.App, of *account, known map[rowKey]*row, h *spoor.Hit, before rowKey, a *addends) {
+func (rows sealedRows) add(app *spoor.App, of *account, known *openRows, h *spoor.Hit, before rowKey, a *addends) {
 	a.rollUp(app, of.declared(), h, before, func(key rowKey, add *counts, by bool) {
-		if of.full&(1<<key.dim) != 0 && known[key] == nil && key.dim != spoor.DimHour {
+		if of.full&(1<<key.dim) != 0 && known.of(key) == nil && key.dim != spoor.DimHour {
 			key.text = spoor.OtherText
 		}
 		r := rows[key]
@@ -326,7 +326,7 @@ func countDay(db pebble.Reader, app *spoor.App, day spoor.Day) (sealedRows, erro
 	err = scan(db, hitDayKey(nil, app.ID, day), func(key, value []byte) error {
 		h, err := readHit(key, value)
 		if err == nil && counted(&h) && !hidden.Contains(uint32(h.Profile)) {
-			rows.add(app, &d.account, d.rows, &h, seen.before(&h), d.addends)
+			rows.add(app, &d.account, &d.rows, &h, seen.before(&h), d.addends)
 		}
 		return err
 	})

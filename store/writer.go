@@ -357,7 +357,7 @@ func (w *writer) day(a *appState, day spoor.Day) (*dayState, error) {
 
 // readDayState reads what is written of a day's counts.
 func readDayState(db pebble.Reader, app spoor.AppID, day spoor.Day) (*dayState, error) {
-	d := &dayState{day: day, db: db, prefix: countDayKey(nil, app, day), rows: map[rowKey]*row{}, texts: map[spoor.Dimension]int{}, addends: new(addends)}
+	d := &dayState{day: day, db: db, prefix: countDayKey(nil, app, day), addends: new(addends)}
 	err := get(db, writerDayKey(nil, app, day), func(value []byte) (err error) {
 		d.account, err = readAccount(value)
 		return err
@@ -534,7 +534,7 @@ func (w *writer) forget() {
 	days, rows := 0, 0
 	for _, a := range w.apps {
 		for _, d := range a.days {
-			days, rows = days+1, rows+len(d.rows)
+			days, rows = days+1, rows+d.rows.len()
 		}
 	}
 	w.days = days
