@@ -130,7 +130,7 @@ func (s *Store) acknowledge(groups <-chan *group) {
 func takeBack(hits []spoor.Hit) {
 	for i := range hits {
 		h := &hits[i]
-		ours := h.Reason == spoor.ReasonClosed || h.Reason == spoor.ReasonNobody || h.Reason == spoor.ReasonErased || h.Reason == spoor.ReasonObject
+		ours := h.Reason == "" || h.Reason == spoor.ReasonClosed || h.Reason == spoor.ReasonNobody || h.Reason == spoor.ReasonErased || h.Reason == spoor.ReasonObject
 		if h.Outcome != spoor.Refused || ours {
 			h.Outcome, h.Reason = spoor.Pending, ""
 		}

@@ -199,7 +199,7 @@ func (g *group) chain(id spoor.AppID) (*chain, error) {
 // loadChain reads where the next entry goes: never over one that is there. Where
 // somebody took the record of the ends away, a number is left out, so that this
 // stays visible.
-func loadChain(db *pebble.DB, id spoor.AppID) (*chain, error) {
+func loadChain(db pebble.Reader, id spoor.AppID) (*chain, error) {
 	c, _, err := readChain(db, id)
 	if err != nil {
 		return nil, err

@@ -2,6 +2,7 @@ package store
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"math/rand"
 	"testing"
@@ -79,6 +80,112 @@ func feed(t *testing.T, s *Store, all [][]spoor.Hit, together int) {
 	}
 }
 
+// feedAlone gives each request to the store as a group of its own, all lined up, and
+// returns those that the store refused.
+func feedAlone(t *testing.T, s *Store, all [][]spoor.Hit) (stored, refused [][]spoor.Hit) {
+	t.Helper()
+	var waiting []*request
+	for _, hits := range all {
+		r := &request{hits: append([]spoor.Hit(nil), hits...), alone: true, done: make(chan struct{}, 1)}
+		if err := s.queue.put(r, false); err != nil {
+			t.Fatal(err)
+		}
+		waiting = append(waiting, r)
+	}
+	for i, r := range waiting {
+		if <-r.done; r.err == nil {
+			stored = append(stored, all[i])
+			continue
+		}
+		for j := range r.hits {
+			if r.hits[j].Outcome != spoor.Pending {
+				t.Fatalf("a hit of a group that failed is %v %q", r.hits[j].Outcome, r.hits[j].Reason)
+			}
+		}
+		refused = append(refused, all[i])
+	}
+	return stored, refused
+}
+
+// same fails unless two stores hold the same.
+func same(t *testing.T, got, want map[string][]byte, how any) {
+	t.Helper()
+	for key, value := range want {
+		if !bytes.Equal(got[key], value) {
+			t.Fatalf("%+v: key %x holds\n%x\nwant\n%x", how, key, got[key], value)
+		}
+	}
+	if len(got) != len(want) {
+		t.Fatalf("%+v: %d keys, want %d", how, len(got), len(want))
+	}
+}
+
+// Goal: what the writer decides does not depend on how far Pebble is with the group
+// before, and where Pebble does not take a group, neither that nor the one that was
+// decided upon it is stored, nor told to be; both can be sent again.
+// Method: groups of one request, lined up, with commits that take a while and of
+// which some fail; caches that remember nothing and all. The store must be like one
+// that took the same requests in the order in which they were stored, one by one.
+func TestDecidesWhilePebbleWrites(t *testing.T) {
+	t.Parallel()
+	for seed := range int64(4) {
+		for _, entries := range []int{1, 1000} {
+			for _, failures := range []int{0, 5} {
+				c := newClock()
+				o := testOptions(t, vfs.NewMem(), c)
+				o.CacheEntries = entries
+				s, err := Open(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				app := newApp(t, s, "shop", "Europe/Warsaw")
+				r := rand.New(rand.NewSource(seed)) // only commits use it, one at a time
+				all := randomRequests(rand.New(rand.NewSource(seed)), app, newClock().now, 150)
+				if err := s.Close(); err != nil {
+					t.Fatal(err)
+				}
+				o.Rand = rand.New(rand.NewSource(99))
+				failed := 0
+				o.commit = func(db *pebble.DB, b *pebble.Batch) error {
+					time.Sleep(time.Duration(r.Intn(300)) * time.Microsecond)
+					if failures > 0 && r.Intn(failures) == 0 {
+						failed++
+						return errors.New("injected")
+					}
+					return db.ApplyNoSyncWait(b, pebble.Sync)
+				}
+				if s, err = Open(o); err != nil {
+					t.Fatal(err)
+				}
+				var order [][]spoor.Hit
+				for left := all; len(left) > 0; {
+					var stored [][]spoor.Hit
+					stored, left = feedAlone(t, s, left)
+					order = append(order, stored...)
+				}
+				if (failed > 0) != (failures > 0) {
+					t.Fatalf("%d commits failed", failed)
+				}
+				failures = 0
+				got := contents(t, s)
+				check(t, s)
+
+				o.FS, o.commit, o.Rand = vfs.NewMem(), nil, testOptions(t, nil, c).Rand
+				plain, err := Open(o)
+				if err != nil {
+					t.Fatal(err)
+				}
+				newApp(t, plain, "shop", "Europe/Warsaw")
+				feed(t, plain, order, 1)
+				same(t, got, contents(t, plain), fmt.Sprintf("seed %d, %d entries, %d failed", seed, entries, failed))
+				if err := errors.Join(plain.Close(), s.Close()); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+	}
+}
+
 // contents is everything a store holds, once all is counted. The numbers of
 // groups are left out: they say how requests happened to meet, and nothing is
 // derived from them.
@@ -151,15 +258,7 @@ func TestStoresFedAlikeAreAlike(t *testing.T) {
 			} else {
 				feed(t, s, all, how.together)
 			}
-			got := contents(t, s)
-			for key, value := range want {
-				if !bytes.Equal(got[key], value) {
-					t.Fatalf("seed %d, %+v: key %x holds\n%x\nwant\n%x", seed, how, key, got[key], value)
-				}
-			}
-			if len(got) != len(want) {
-				t.Fatalf("seed %d, %+v: %d keys, want %d", seed, how, len(got), len(want))
-			}
+			same(t, contents(t, s), want, fmt.Sprintf("seed %d, %+v", seed, how))
 			if err := s.Close(); err != nil {
 				t.Fatal(err)
 			}

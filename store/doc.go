@@ -8,10 +8,11 @@
 //
 // One goroutine decides everything (writer.go): it takes what has queued,
 // resolves who a hit belongs to (identity.go), drops duplicates, files the hit
-// under a day (take.go), and writes one batch a group (group.go). A second
-// goroutine waits for the syncs in order and wakes the callers (ack.go). So
-// there are no locks between hits, merges and edits, and two stores that are
-// fed the same requests hold the same data.
+// under a day (take.go), and fills one batch a group (group.go). While Pebble takes
+// that in it decides about the next group, and what it reads is as if that were done
+// (front.go). Another goroutine waits for the syncs in order and wakes the callers
+// (ack.go). So there are no locks between hits, merges and edits, and two stores that
+// are fed the same requests hold the same data.
 //
 // A segment is evaluated when it is asked for, from what is cheap to what is dear
 // (select.go): sets, roll-ups, attributes, hits. Attributes that are asked for

@@ -16,6 +16,7 @@ import (
 type group struct {
 	w        *writer
 	batch    *pebble.Batch
+	written  *written // its keys
 	requests []*request
 	mark     mark // where the store stands after this group
 	stored   int
@@ -108,7 +109,7 @@ const (
 
 func newGroup(w *writer, rs []*request) *group {
 	g := &group{
-		w: w, batch: w.db.NewBatch(pebble.WithInitialSizeBytes(batchBytesMin), pebble.WithMaxRetainedSizeBytes(batchBytesKept)),
+		w: w, batch: w.db.NewBatch(pebble.WithInitialSizeBytes(batchBytesMin), pebble.WithMaxRetainedSizeBytes(batchBytesKept)), written: w.db.written(),
 		requests: append([]*request(nil), rs...),
 		profiles: map[profileRef]*pending{}, events: map[eventRef]struct{}{},
 		shared: map[identRef]map[spoor.Number]bool{}, merged: map[profileRef]spoor.Number{},
@@ -116,12 +117,15 @@ func newGroup(w *writer, rs []*request) *group {
 	return g
 }
 
-// fill runs the requests in order and applies the batch. The sequence record
+// fill runs the requests in order and fills the batch. The sequence record
 // is written always: a group without a record would be synced before the
 // groups in front of it.
 func (g *group) fill() {
 	for _, r := range g.requests {
 		if r.do != nil {
+			if g.err == nil && len(r.hits) == 0 { // it may do more than decide about hits
+				g.err = g.w.db.settle()
+			}
 			if g.err == nil {
 				r.err = r.do(g)
 			}
@@ -149,27 +153,35 @@ func (g *group) fill() {
 	value = putUint(value, writerApps, uint64(w.appsMade))
 	w.scratch = putUint(value, writerAlone, uint64(w.appsAlone)+1)
 	g.set(storeKey(), w.scratch)
+	g.written.close(g.batch.Count())
+}
+
+// commit gives the batch to Pebble. It does not run in the writer, which is at the
+// next group.
+func (g *group) commit() {
+	s := g.w.s
+	g.err = s.selections.columns.apply(g.changed, func() error { return s.opts.commit(s.db, g.batch) })
 	if g.err == nil {
-		g.err = w.s.selections.columns.apply(g.changed, func() error { return w.db.ApplyNoSyncWait(g.batch, pebble.Sync) })
-	}
-	if g.err == nil {
-		w.s.aliases.note(g.merged)
+		s.aliases.note(g.merged)
 	}
 }
 
 func (g *group) set(key, value []byte) {
+	g.written.add(key)
 	if err := g.batch.Set(key, value, nil); err != nil && g.err == nil {
 		g.err = err
 	}
 }
 
 func (g *group) merge(key, value []byte) {
+	g.written.add(key)
 	if err := g.batch.Merge(key, value, nil); err != nil && g.err == nil {
 		g.err = err
 	}
 }
 
 func (g *group) remove(key []byte) {
+	g.written.add(key)
 	if err := g.batch.Delete(key, nil); err != nil && g.err == nil {
 		g.err = err
 	}

@@ -163,6 +163,7 @@ func (l *loader) drain() error {
 		kind, key, value, ok, err := r.Next()
 		if err != nil || !ok {
 			l.g.batch.Reset()
+			l.g.written.all = true // what was in the batch comes another way
 			return errors.Join(err, l.g.err)
 		}
 		switch key[0] {
@@ -212,7 +213,7 @@ func (l *loader) write(r loaded) (err error) {
 			return err
 		}
 		path := l.s.path(fmt.Sprintf("load%d.sst", len(l.paths)))
-		if l.out, err = l.s.newTable(l.g.w.db, path); err != nil {
+		if l.out, err = l.s.newTable(l.g.w.db.DB, path); err != nil {
 			return err
 		}
 		l.paths = append(l.paths, path)

@@ -64,7 +64,7 @@ func (s *Store) noteObjected() error {
 		if err != nil {
 			return fmt.Errorf("cannot find out who objected in app %q: %w", app.Name, err)
 		}
-		g := &group{w: new(writer), batch: s.db.NewBatch()}
+		g := &group{w: new(writer), batch: s.db.NewBatch(), written: new(written)}
 		g.merge(setKey(nil, app.ID, setObjected, 0), new(setChange).appendTo(nil)) // it is there from now on
 		g.putChunks(setChange32{add: in}, func(chunk uint16) []byte { return setKey(nil, app.ID, setObjected, chunk) })
 		if err := errors.Join(g.err, g.batch.Commit(pebble.Sync)); err != nil {

@@ -26,18 +26,19 @@ type Options struct {
 	Log      *slog.Logger     // default: slog.Default()
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
-	MemoryBytes   int64  // what the process may take; the next four are shares of it, as is what statistics remember; default 400 MiB
-	MemTableBytes int    // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 32 MiB
-	CacheBytes    int64  // of Pebble's block cache; default: 20 % of it
-	FilterBytes   int    // of each of the three filters, at most; default: 4 % of it
-	CacheEntries  int    // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
-	QueueBytesMax int64  // of hits that wait for the writer; default 32 MiB
-	betweenSeal   func() // for tests: called between the building and the writing of a sealed day
-	sliceMax      int    // for tests: profiles, hits or crossings that one request to the writer takes; 0: as many as usual
-	rowNamesMax   int    // names of views that are remembered before they are forgotten together; default 65,536
-	putOffFrom    int    // hits of a group from which on counts may wait (see uncounted.go)
-	ReserveBytes  int64  // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
-	SkipRollUps   bool   // for benchmarks: hits add to no roll-up rows; Check says that rows are missing
+	MemoryBytes   int64                                 // what the process may take; the next four are shares of it, as is what statistics remember; default 400 MiB
+	MemTableBytes int                                   // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 32 MiB
+	CacheBytes    int64                                 // of Pebble's block cache; default: 20 % of it
+	FilterBytes   int                                   // of each of the three filters, at most; default: 4 % of it
+	CacheEntries  int                                   // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
+	QueueBytesMax int64                                 // of hits that wait for the writer; default 32 MiB
+	betweenSeal   func()                                // for tests: called between the building and the writing of a sealed day
+	sliceMax      int                                   // for tests: profiles, hits or crossings that one request to the writer takes; 0: as many as usual
+	commit        func(*pebble.DB, *pebble.Batch) error // for tests, which make it slow or fail: gives a batch to Pebble and does not wait for the sync
+	rowNamesMax   int                                   // names of views that are remembered before they are forgotten together; default 65,536
+	putOffFrom    int                                   // hits of a group from which on counts may wait (see uncounted.go)
+	ReserveBytes  int64                                 // free space below which the store goes read-only; default: a quarter of the disk, at most 512 MiB
+	SkipRollUps   bool                                  // for benchmarks: hits add to no roll-up rows; Check says that rows are missing
 }
 
 func (o *Options) setDefaults() error {
@@ -55,6 +56,9 @@ func (o *Options) setDefaults() error {
 	}
 	if o.Log == nil {
 		o.Log = slog.Default()
+	}
+	if o.commit == nil {
+		o.commit = func(db *pebble.DB, b *pebble.Batch) error { return db.ApplyNoSyncWait(b, pebble.Sync) }
 	}
 	set := func(v *int, d int) {
 		if *v == 0 {
@@ -391,7 +395,7 @@ func (s *Store) start() error {
 	}
 	loads := make(chan load, 4)
 	w := &writer{
-		s: s, db: s.db, mark: stored, appsMade: appsMade, appsAlone: appsAlone, apps: map[spoor.AppID]*appState{},
+		s: s, db: &front{DB: s.db}, mark: stored, appsMade: appsMade, appsAlone: appsAlone, apps: map[spoor.AppID]*appState{},
 		idents:   newGenerations[identRef, spoor.Number](s.opts.CacheEntries),
 		profiles: newGenerations[profileRef, *profile](s.opts.CacheEntries),
 		receipts: map[receiptRef]*storedReceipt{}, rowNames: newRowNames(1),

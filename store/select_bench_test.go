@@ -85,7 +85,7 @@ func fillForSegments(b *testing.B, s *Store, app *spoor.App, c *clock, people in
 		}
 	}
 	chunks := func(in *roaring.Bitmap, key func(chunk uint16) []byte) {
-		g := &group{w: &writer{}, batch: batch}
+		g := &group{w: &writer{}, batch: batch, written: new(written)}
 		g.putChunks(setChange32{add: in}, key)
 	}
 	all, vips := roaring.New(), roaring.New()

@@ -14,16 +14,16 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// writer is the one goroutine that decides and writes. It takes what has
-// queued, builds one batch, hands it to Pebble without waiting for the sync,
-// and goes on; the acker waits for the syncs in order and wakes the callers.
+// writer is the one goroutine that decides what is written. It takes what has
+// queued, builds one batch, has it handed to Pebble, and goes on before Pebble
+// has taken it in; the acker waits for the syncs in order and wakes the callers.
 //
 // What it decides depends on the order of the requests and on their times of
 // receipt, never on the clock or on what its caches still hold: two stores
 // that are fed the same requests hold the same data.
 type writer struct {
 	s    *Store
-	db   *pebble.DB
+	db   *front
 	mark mark
 	apps map[spoor.AppID]*appState
 
@@ -42,7 +42,7 @@ type writer struct {
 	waiting  []waitingDay
 	chains   map[spoor.AppID]*chain // audit logs, loaded on first use
 	sources  map[sourceRef]*source  // partitions of topics, loaded on first use
-	stale    bool                   // memory is not what the store holds; see reset
+	stale    bool                   // memory is not what the store holds; see recall
 	unused   []*pending             // see recycle
 	rowNames *rowNames
 	addends  addends
@@ -420,26 +420,54 @@ func (w *writer) run(groups chan<- *group) {
 		g.final = last
 		if w.stale {
 			g.err = w.recall()
-			w.stale = false
+			w.stale = g.err != nil
 		}
-		if g.fill(); g.err != nil {
-			w.stale = w.recall() != nil
+		if g.err == nil {
+			g.fill()
 		}
-		groups <- g
-		if w.forget(); last {
+		if w.hand(g, groups); last {
+			_ = w.db.settle() // the acker tells
 			return
 		}
+		w.forget()
 	}
+}
+
+// hand has a group applied and sends it to the acker, behind the one before.
+func (w *writer) hand(g *group, groups chan<- *group) {
+	if err := w.db.settle(); g.err == nil { // decided upon what was not written
+		g.err = err
+	}
+	if g.err != nil {
+		w.stale = w.recall() != nil
+		groups <- g
+		return
+	}
+	taken := make(chan error, 1)
+	go func() {
+		g.commit()
+		err := g.err // from here on it is the acker's
+		groups <- g
+		taken <- err
+	}()
+	w.db.begin(g.written, taken)
 }
 
 // recall forgets everything that a failed group may have changed in memory, and
 // reads what earlier groups wrote. The filters may know too much, which does no
 // harm.
 func (w *writer) recall() error {
-	d, err := readApps(w.db)
+	_ = w.db.settle() // what failed is why we are here
+	d, err := readApps(w.db.DB)
 	if err != nil {
 		return err
 	}
+	w.db.resume()
+	stored, _, _, err := readStoreMark(w.db.DB)
+	if err != nil {
+		return err
+	}
+	w.mark.hits = stored.hits
 	w.s.apps.Store(d)
 	w.apps = map[spoor.AppID]*appState{}
 	w.idents = newGenerations[identRef, spoor.Number](w.s.opts.CacheEntries)
