@@ -27,7 +27,7 @@ type Options struct {
 	ReadOnly bool             // only look: no writer runs, nothing is changed
 
 	MemoryBytes   int64                                 // what the process may take; the next four are shares of it, as is what statistics remember; default 400 MiB
-	MemTableBytes int                                   // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 32 MiB
+	MemTableBytes int                                   // of one of four; default: 8 % of it, and at most a sixty-fourth of the disk, 1 MiB to 64 MiB
 	CacheBytes    int64                                 // of Pebble's block cache; default: 20 % of it
 	FilterBytes   int                                   // of each of the three filters, at most; default: 4 % of it
 	CacheEntries  int                                   // identifiers and profiles that are remembered, each (500 bytes); default: 500 a MiB of it
@@ -83,7 +83,7 @@ func (o *Options) setDefaults() error {
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
 			bytes = min(bytes, int64(disk.TotalBytes/64))
 		}
-		o.MemTableBytes = int(max(1<<20, min(32<<20, bytes))) // in larger ones a place costs more to find than a flush saves
+		o.MemTableBytes = int(max(1<<20, min(64<<20, bytes))) // in larger ones a place costs more to find than a flush saves
 	}
 	return nil
 }
