@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -145,11 +146,12 @@ func TestDecidesWhilePebbleWrites(t *testing.T) {
 					t.Fatal(err)
 				}
 				o.Rand = rand.New(rand.NewSource(99))
-				failed := 0
+				var failed atomic.Int64
+				var over atomic.Bool
 				o.commit = func(db *pebble.DB, b *pebble.Batch) error {
 					time.Sleep(time.Duration(r.Intn(300)) * time.Microsecond)
-					if failures > 0 && r.Intn(failures) == 0 {
-						failed++
+					if !over.Load() && failures > 0 && r.Intn(failures) == 0 {
+						failed.Add(1)
 						return errors.New("injected")
 					}
 					return db.ApplyNoSyncWait(b, pebble.Sync)
@@ -163,10 +165,9 @@ func TestDecidesWhilePebbleWrites(t *testing.T) {
 					stored, left = feedAlone(t, s, left)
 					order = append(order, stored...)
 				}
-				if (failed > 0) != (failures > 0) {
-					t.Fatalf("%d commits failed", failed)
+				if over.Store(true); (failed.Load() > 0) != (failures > 0) {
+					t.Fatalf("%d commits failed", failed.Load())
 				}
-				failures = 0
 				got := contents(t, s)
 				check(t, s)
 
@@ -177,7 +178,7 @@ func TestDecidesWhilePebbleWrites(t *testing.T) {
 				}
 				newApp(t, plain, "shop", "Europe/Warsaw")
 				feed(t, plain, order, 1)
-				same(t, got, contents(t, plain), fmt.Sprintf("seed %d, %d entries, %d failed", seed, entries, failed))
+				same(t, got, contents(t, plain), fmt.Sprintf("seed %d, %d entries, %d failed", seed, entries, failed.Load()))
 				if err := errors.Join(plain.Close(), s.Close()); err != nil {
 					t.Fatal(err)
 				}

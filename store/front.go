@@ -17,9 +17,9 @@ import (
 // the database is as before.
 type front struct {
 	*pebble.DB
-	coming *written     // what the group under way writes; nil: none is
+	coming *group       // that is under way; nil: none is
 	taken  <-chan error // its outcome
-	err    error        // of the newest group that failed; until resume
+	failed *group       // that Pebble did not take, until resume; nil: none
 	unused *written     // memory for another group; may be nil
 }
 
@@ -34,26 +34,34 @@ func (f *front) written() *written {
 	return w
 }
 
-// begin takes the outcome of a group that Pebble takes in from now on.
-func (f *front) begin(w *written, taken <-chan error) { f.coming, f.taken = w, taken }
+// begin says that Pebble takes a group in from now on; taken brings the outcome.
+func (f *front) begin(g *group, taken <-chan error) { f.coming, f.taken = g, taken }
 
-// settle waits for the group under way. It returns why one failed since resume:
+// settle waits for the group under way. It returns why one failed, until resume:
 // then what the writer remembers is not what the database holds.
 func (f *front) settle() error {
-	if f.coming != nil {
-		if err := <-f.taken; err != nil && f.err == nil {
-			f.err = err
+	if g := f.coming; g != nil {
+		if err := <-f.taken; err != nil {
+			g.err, f.failed = err, g
 		}
-		f.coming, f.unused = nil, f.coming
+		f.coming, f.unused = nil, g.written
 	}
-	return f.err
+	if f.failed != nil {
+		return f.failed.err
+	}
+	return nil
 }
 
-// resume forgets a failure: the writer reads anew what the database holds.
-func (f *front) resume() { f.err = nil }
+// resume ends a failure: the writer reads anew what the database holds. It returns
+// the group, which nobody has been told of.
+func (f *front) resume() *group {
+	g := f.failed
+	f.failed = nil
+	return g
+}
 
 func (f *front) Get(key []byte) ([]byte, io.Closer, error) {
-	if f.coming != nil && f.coming.maybe(key) {
+	if f.coming != nil && f.coming.written.maybe(key) {
 		if err := f.settle(); err != nil {
 			return nil, nil, err
 		}

@@ -158,12 +158,13 @@ func (g *group) fill() {
 
 // commit gives the batch to Pebble. It does not run in the writer, which is at the
 // next group.
-func (g *group) commit() {
+func (g *group) commit() error {
 	s := g.w.s
-	g.err = s.selections.columns.apply(g.changed, func() error { return s.opts.commit(s.db, g.batch) })
-	if g.err == nil {
+	err := s.selections.columns.apply(g.changed, func() error { return s.opts.commit(s.db, g.batch) })
+	if err == nil {
 		s.aliases.note(g.merged)
 	}
+	return err
 }
 
 func (g *group) set(key, value []byte) {

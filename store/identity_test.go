@@ -159,7 +159,7 @@ func TestIdentityRules(t *testing.T) {
 // forgetful empties the writer's memory, as a restart would.
 func (w *town) forgetful() {
 	w.Helper()
-	if err := w.s.change(func(g *group) error { return g.w.recall() }); err != nil {
+	if err := w.s.change(func(g *group) error { _, err := g.w.recall(); return err }); err != nil {
 		w.Fatal(err)
 	}
 }

@@ -83,7 +83,7 @@ func (o *Options) setDefaults() error {
 		if disk, err := o.FS.GetDiskUsage(o.Dir); err == nil {
 			bytes = min(bytes, int64(disk.TotalBytes/64))
 		}
-		o.MemTableBytes = int(max(1<<20, min(64<<20, bytes))) // in larger ones a place costs more to find than a flush saves
+		o.MemTableBytes = int(max(1<<20, min(64<<20, bytes))) // FORMAT.md
 	}
 	return nil
 }

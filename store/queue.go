@@ -123,6 +123,14 @@ func shift(dst, from []*request, n int) (to, rest []*request) {
 	return dst, from[:left]
 }
 
+// wake lines a request up that does nothing, whatever waits.
+func (q *queue) wake() {
+	q.mu.Lock()
+	defer q.mu.Unlock()
+	q.urgent = append(q.urgent, &request{do: func(*group) error { return nil }, done: make(chan struct{}, 1)})
+	q.filled.Signal()
+}
+
 // close refuses everything from now on with err; what is lined up stays.
 func (q *queue) close(err error) {
 	q.mu.Lock()

@@ -414,58 +414,81 @@ func (w *writer) run(groups chan<- *group) {
 		w.learn()
 		last := len(w.spent) == 0
 		if last && len(w.waiting) == 0 {
+			w.finish(groups)
 			return
 		}
 		g := newGroup(w, w.spent)
 		g.final = last
 		if w.stale {
-			g.err = w.recall()
+			_, g.err = w.recall() // no group is under way
 			w.stale = g.err != nil
 		}
 		if g.err == nil {
 			g.fill()
 		}
 		if w.hand(g, groups); last {
-			_ = w.db.settle() // the acker tells
+			w.finish(groups)
 			return
 		}
 		w.forget()
 	}
 }
 
-// hand has a group applied and sends it to the acker, behind the one before.
+// hand has a group applied and sends it to the acker, behind the one before. One that
+// Pebble does not take wakes the writer, which reads anew what it knows before it
+// lets the callers know.
 func (w *writer) hand(g *group, groups chan<- *group) {
 	if err := w.db.settle(); g.err == nil { // decided upon what was not written
 		g.err = err
 	}
 	if g.err != nil {
-		w.stale = w.recall() != nil
+		w.fail(groups)
 		groups <- g
 		return
 	}
 	taken := make(chan error, 1)
+	w.db.begin(g, taken)
 	go func() {
-		g.commit()
-		err := g.err // from here on it is the acker's
-		groups <- g
+		err := g.commit()
+		if err == nil {
+			groups <- g // from here on it is the acker's
+		} else {
+			w.s.queue.wake()
+		}
 		taken <- err
 	}()
-	w.db.begin(g.written, taken)
+}
+
+// finish waits for the last group.
+func (w *writer) finish(groups chan<- *group) {
+	if w.db.settle() != nil {
+		w.fail(groups)
+	}
+}
+
+// fail forgets what a group that failed has changed in memory, and sends one that
+// Pebble did not take to the acker.
+func (w *writer) fail(groups chan<- *group) {
+	g, err := w.recall()
+	w.stale = err != nil
+	if g != nil {
+		groups <- g
+	}
 }
 
 // recall forgets everything that a failed group may have changed in memory, and
 // reads what earlier groups wrote. The filters may know too much, which does no
-// harm.
-func (w *writer) recall() error {
+// harm. It returns the group that Pebble did not take, if that is why.
+func (w *writer) recall() (failed *group, err error) {
 	_ = w.db.settle() // what failed is why we are here
+	failed = w.db.resume()
 	d, err := readApps(w.db.DB)
 	if err != nil {
-		return err
+		return failed, err
 	}
-	w.db.resume()
 	stored, _, _, err := readStoreMark(w.db.DB)
 	if err != nil {
-		return err
+		return failed, err
 	}
 	w.mark.hits = stored.hits
 	w.s.apps.Store(d)
@@ -474,7 +497,7 @@ func (w *writer) recall() error {
 	w.profiles = newGenerations[profileRef, *profile](w.s.opts.CacheEntries)
 	w.days, w.waiting, w.chains, w.sources = 0, nil, nil, nil
 	w.receipts = map[receiptRef]*storedReceipt{}
-	return w.recount()
+	return failed, w.recount()
 }
 
 // learn takes in what the loader has read for the filters.
