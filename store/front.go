@@ -92,7 +92,7 @@ type written struct {
 
 // A full group of bulk work writes some 30,000 keys: then one in nine others waits in
 // vain. 32 KiB stay in a core's cache.
-const writtenBits = 1 << 18
+const writtenBits = 1 << 20
 
 var writtenSeed = maphash.MakeSeed()
 
