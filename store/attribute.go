@@ -2,7 +2,6 @@ package store
 
 import (
 	"encoding/binary"
-	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -44,12 +43,12 @@ func (g *group) apply(p *pending, attrs []spoor.Attribute, at stamp, receivedMs 
 		}
 		if typ, text, ok := g.fit(p.app, &attrs[i], receivedMs); ok {
 			p.add.set(attrs[i].Name, typ, text, at)
+			p.facts.edit(attrs[i].Name, text, at.time)
 		} else {
 			g.w.s.dropped.Add(1)
 		}
 	}
 	p.add.updated = max(p.add.updated, receivedMs)
-	p.facts.plain = p.facts.plain && !slices.ContainsFunc(attrs, func(at spoor.Attribute) bool { return slices.Contains(surroundings[:], at.Name) })
 	if before == nil {
 		return nil
 	}

@@ -238,7 +238,7 @@ func (s *state) contacts() bool {
 func (g *group) create(a *appState, receivedMs int64, door spoor.Door) *pending {
 	g.touchApp(a)
 	a.next++
-	p := g.w.pending(a, a.next, &profile{plain: true})
+	p := g.w.pending(a, a.next, new(profile))
 	p.add.created = receivedMs
 	p.add.updated = receivedMs
 	ref := profileRef{a.app.ID, p.n}

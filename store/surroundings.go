@@ -2,6 +2,7 @@ package store
 
 import (
 	"hash/maphash"
+	"math"
 	"net/netip"
 	"slices"
 	"strings"
@@ -35,6 +36,9 @@ var aspectOf = [len(surroundings)]int{
 	aspectDevice, aspectLanguage, aspectDevice, aspectPlace, aspectPlace, aspectDevice,
 	aspectAddress, aspectDevice, aspectDevice, aspectPlace, aspectScreen, aspectZone,
 }
+
+// unknownEdit is later than any hit, so each looks at what attributes have set.
+const unknownEdit = math.MaxInt64
 
 // described is the time of the latest hit that told an aspect; 0: none did. A
 // register may be older: what repeats it is not written again.
@@ -86,17 +90,21 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 	if h.Consent != 0 {
 		g.consent(p, h)
 	}
-	if !f.plain {
+	if h.Time < f.edited {
 		if err := g.lookAround(p); err != nil {
 			return err
 		}
 	}
 	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence}
 	told := tell(h)
+	last := f.described
 	for i := range told {
 		t, aspect := &told[i], aspectOf[i]
-		if !t.present || h.Time < f.described[aspect] {
+		if !t.present || h.Time < last[aspect] {
 			continue
+		}
+		if h.Time > last[aspect] {
+			f.latest &^= 1 << i
 		}
 		f.described[aspect] = h.Time
 		p.add.described[aspect] = max(p.add.described[aspect], h.Time)
@@ -116,11 +124,31 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 		}
 		p.add.setOrRemove(surroundings[i], t.text, at)
 		f.around[i] = aroundHash(t.text)
+		f.latest |= 1 << i
 	}
-	if !f.plain {
+	if h.Time < f.edited { // an attribute may be later than what was told
 		return g.lookAround(p)
 	}
 	return nil
+}
+
+// edit remembers that an attribute set one of the surroundings that is not outdated.
+// What came of it is looked at, with the next hit, only where it does not come later
+// than all attributes before it.
+func (f *profile) edit(name, text string, ms int64) {
+	i := slices.Index(surroundings[:], name)
+	switch {
+	case i < 0:
+	case f.latest&(1<<i) != 0 && ms == f.described[aspectOf[i]]: // that one's tie is greater
+	case ms <= f.edited:
+		f.edited = unknownEdit
+	default:
+		f.edited, f.around[i] = ms, aroundHash(text)
+		f.latest &^= 1 << i
+		if aspectOf[i] == aspectAddress {
+			f.ip = [16]byte{}
+		}
+	}
 }
 
 // outdated reports whether a later hit told the aspect to which an attribute
@@ -130,8 +158,7 @@ func (f *profile) outdated(name string, ms int64) bool {
 	return i >= 0 && ms < f.described[aspectOf[i]]
 }
 
-// lookAround refreshes what is remembered of the surroundings, after something
-// else than a description wrote one of them.
+// lookAround reads what is remembered of the surroundings.
 func (g *group) lookAround(p *pending) error {
 	s, err := g.whole(p)
 	if err == nil {
@@ -141,13 +168,19 @@ func (g *group) lookAround(p *pending) error {
 }
 
 func (f *profile) lookAround(s *state) {
-	f.described = s.described
-	f.plain = true
+	f.described, f.edited, f.latest = s.described, 0, 0
 	f.around, f.ip = around{}, [16]byte{}
 	for _, r := range s.regs {
-		if i := slices.Index(surroundings[:], r.name); i >= 0 {
-			f.around[i] = aroundHash(r.text)
-			f.plain = f.plain && r.time <= s.described[aspectOf[i]]
+		i := slices.Index(surroundings[:], r.name)
+		if i < 0 {
+			continue
+		}
+		f.around[i] = aroundHash(r.text)
+		switch last := s.described[aspectOf[i]]; {
+		case r.time == last && r.tie >= tieDescribed:
+			f.latest |= 1 << i
+		case r.time >= last:
+			f.edited = max(f.edited, r.time)
 		}
 	}
 }

@@ -1,0 +1,111 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"math/rand"
+	"net/netip"
+	"slices"
+	"testing"
+
+	"github.com/cockroachdb/pebble/v2/vfs"
+	"github.com/spoorhq/spoor"
+)
+
+// Goal: what the writer remembers of a profile's surroundings is what is stored of
+// them, whether hits or attributes told it last, in whatever order and of one
+// millisecond, or it knows that it does not know; and it decides as if it remembered
+// nothing.
+// Method: random hits and attributes of a few moments; after each group the memory is
+// compared with the state. Another store gets them one by one and forgets in between.
+// The writer must know most of the time, or its memory were of no use.
+func TestSurroundingsAreRemembered(t *testing.T) {
+	t.Parallel()
+	unknown, groups := 0, 0
+	for seed := range int64(40) {
+		r := rand.New(rand.NewSource(seed))
+		c := newClock()
+		open := func() (*Store, *spoor.App) {
+			s, err := Open(testOptions(t, vfs.NewMem(), c))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return s, newApp(t, s, "shop", "UTC")
+		}
+		s, app := open()
+		forgetful, _ := open()
+		ref := profileRef{app.ID, 1}
+		for range 60 {
+			hits := make([]spoor.Hit, 1+r.Intn(2))
+			for i := range hits {
+				hits[i] = describing(r, app, c.ms())
+			}
+			for i := range hits {
+				if err := forgetful.change(func(g *group) error { g.w.profiles.drop(ref); return nil }); err != nil {
+					t.Fatal(err)
+				}
+				if err := forgetful.Write(slices.Clone(hits[i : i+1])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			if err := s.Write(hits); err != nil {
+				t.Fatal(err)
+			}
+			if groups++; r.Intn(3) == 0 {
+				c.add(3e6)
+			}
+			forget := r.Intn(4) == 0
+			err := s.change(func(g *group) error {
+				st, err := readProfile(g.w.db, ref.app, ref.n)
+				got, ok := g.w.profiles.get(ref)
+				if err != nil || !ok {
+					return errors.Join(err, errors.New("not remembered"))
+				}
+				if got.edited == unknownEdit {
+					unknown++
+					return nil
+				}
+				var want profile
+				want.lookAround(st)
+				if got.around != want.around || got.described != want.described || got.latest != want.latest || got.edited < want.edited {
+					return fmt.Errorf("remembers\n%+v, holds\n%+v", *got, want)
+				}
+				if ip := netip.AddrFrom16(got.ip).Unmap().String(); got.ip != [16]byte{} && st.text(spoor.AttrLastIP) != ip {
+					return fmt.Errorf("remembers %s, holds %s", ip, st.text(spoor.AttrLastIP))
+				}
+				if forget {
+					g.w.profiles.drop(ref)
+				}
+				return nil
+			})
+			if err != nil {
+				t.Fatalf("seed %d: %v", seed, err)
+			}
+		}
+		same(t, contents(t, s), contents(t, forgetful), fmt.Sprint("seed ", seed))
+		if err := errors.Join(s.Close(), forgetful.Close()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if unknown*4 > groups {
+		t.Fatalf("after %d of %d groups it does not know", unknown, groups)
+	}
+}
+
+// describing makes a hit of one person that may tell of surroundings, and set some.
+func describing(r *rand.Rand, app *spoor.App, now int64) spoor.Hit {
+	places := []spoor.Place{{}, {}, {City: "Riga", Country: "LV"}, {Country: "PL"}}
+	addresses := []netip.Addr{{}, netip.MustParseAddr("192.0.2.3"), netip.MustParseAddr("2001:db8::3")}
+	pick := func(list ...string) string { return list[r.Intn(len(list))] }
+	h := spoor.Hit{
+		App: app.ID, Door: spoor.DoorNative, Kind: spoor.KindIdentify, ID: fmt.Sprint(r.Uint64()), Key: "k", Received: now, Time: now - int64(r.Intn(6)),
+		Place: places[r.Intn(len(places))], Language: pick("", "pl", "en"), IP: addresses[r.Intn(len(addresses))],
+	}
+	for range r.Intn(3) {
+		h.Attributes = append(h.Attributes, spoor.Attribute{
+			Name: pick(spoor.AttrCity, spoor.AttrLanguage, spoor.AttrLastIP, spoor.AttrRegion, "plan"),
+			Type: spoor.Type(r.Intn(2)) * spoor.TypeString, Text: pick("Riga", "pl", "192.0.2.3", ""),
+		})
+	}
+	return h
+}
