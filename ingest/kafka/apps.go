@@ -263,7 +263,7 @@ func (d *Directory) AppByName(name string) *spoor.App { return d.state.Load().by
 // AppByKey finds the app of a live write key; nil if there is none.
 func (d *Directory) AppByKey(writeKey string) *spoor.App {
 	k, ok := d.state.Load().byKey[writeKey]
-	if !ok || !spoor.Live(k.expires, time.Now()) {
+	if !ok || k.expires != 0 && !spoor.Live(k.expires, time.Now()) { // asking for the time costs as much as all else here
 		return nil
 	}
 	return k.app
