@@ -36,10 +36,14 @@ func (s *Server) trusted(a netip.Addr) bool {
 // client is the address of the visitor: the peer, unless that is a trusted
 // proxy. Proxied reports whether a trusted proxy spoke for another.
 func (s *Server) client(ctx *fasthttp.RequestCtx) (addr netip.Addr, proxied bool) {
-	peer := addressOf(ctx.RemoteAddr())
-	if !peer.IsValid() || !s.trusted(peer) {
-		return peer, false
+	n := taken(ctx.Conn())
+	switch {
+	case n == nil:
+		return netip.Addr{}, false
+	case n.counted || !n.peer.IsValid():
+		return n.peer, false
 	}
+	peer := n.peer
 	values := ctx.Request.Header.PeekAll("X-Forwarded-For")
 	if len(values) == 0 {
 		return peer, false

@@ -2,6 +2,7 @@ package ingest
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -99,7 +100,7 @@ func TestCORS(t *testing.T) {
 
 	a = b.send(t, "POST", "/hit?k=k3", "{}", "Origin", strings.ToUpper(shop))
 	a.ok(t)
-	if a.head.Get("Access-Control-Allow-Origin") == "" || a.head.Get("Vary") != "Origin" {
+	if a.head.Get("Access-Control-Allow-Origin") == "" || a.head.Get("Vary") != "Origin" || a.head.Get("Access-Control-Expose-Headers") != "" {
 		t.Errorf("%v", a.head)
 	}
 	for _, o := range []string{evil, "null", "https://shop.example:8443", "http://shop.example"} {
@@ -364,6 +365,38 @@ func TestSlowAndTruncatedBodies(t *testing.T) {
 	}
 	if n := len(b.sink.all()); n != 0 {
 		t.Errorf("%d hits", n)
+	}
+}
+
+// Goal: deadlines that stand for later ones, as setting one is dear, cut nobody off
+// who keeps to the limits, and still end a connection that is idle.
+// Method: requests on one connection for three times as long as any limit, each after
+// a third of it; then silence.
+func TestDeadlinesMoveOn(t *testing.T) {
+	t.Parallel()
+	const limit = 600 * time.Millisecond
+	b := start(t, func(o *Options) { o.ReadTimeout, o.WriteTimeout, o.IdleTimeout = limit, limit, limit })
+	c := dial(t, b.addr)
+	replies := bufio.NewReader(c)
+	began := time.Now()
+	var last time.Time
+	for time.Since(began) < 3*limit {
+		last = time.Now()
+		if _, err := io.WriteString(c, "POST /hit?k=k1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+			t.Fatal(err)
+		}
+		reply, err := http.ReadResponse(replies, nil)
+		if err != nil || reply.StatusCode != http.StatusOK {
+			t.Fatalf("after %v: %v, %v", time.Since(began), reply, err)
+		}
+		if _, err := io.Copy(io.Discard, reply.Body); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(limit / 3)
+	}
+	_, err := replies.ReadByte()
+	if idle := time.Since(last); !errors.Is(err, io.EOF) || idle < limit*3/4 {
+		t.Fatalf("%v after %v of silence, with a limit of %v", err, idle, limit)
 	}
 }
 

@@ -34,6 +34,8 @@ type Server struct {
 	panicLog throttle
 	storeLog throttle
 	requests sync.Pool // *request
+
+	alarmSlack time.Duration // see conn.soon
 }
 
 // New makes a collector. It returns all that is wrong with the options.
@@ -59,6 +61,7 @@ func New(o Options) (*Server, error) {
 		counters: newCounters(),
 	}
 	salts.watch(func(err error) { s.storeFailed(err) })
+	s.alarmSlack = min(o.ReadTimeout, o.WriteTimeout, o.IdleTimeout) / 16
 	s.requests.New = func() any { return new(request) }
 	s.http, s.clear = s.newHTTP(s.route), s.newHTTP(s.sendOn)
 	return s, nil
