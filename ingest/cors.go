@@ -98,7 +98,6 @@ func allowOrigin(ctx *fasthttp.RequestCtx, origin []byte) {
 	h := &ctx.Response.Header
 	h.SetCanonical(headerAllowOrigin, origin)
 	allowCredentials.set(h)
-	exposeHeaders.set(h)
 	varyOrigin.set(h)
 }
 
@@ -106,7 +105,6 @@ func disallowOrigin(ctx *fasthttp.RequestCtx) {
 	h := &ctx.Response.Header
 	h.Del("Access-Control-Allow-Origin")
 	h.Del("Access-Control-Allow-Credentials")
-	h.Del("Access-Control-Expose-Headers")
 }
 
 var (

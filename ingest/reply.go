@@ -36,6 +36,9 @@ func (s *Server) refusedHead(ctx *fasthttp.RequestCtx, r *refusal, reason spoor.
 	h.SetContentType("application/json")
 	noSniff.set(h)
 	h.Set("X-Spoor-Refused", string(reason))
+	if len(h.PeekBytes(headerAllowOrigin)) > 0 {
+		exposeHeaders.set(h)
+	}
 	if r.retry > 0 && len(h.Peek("Retry-After")) == 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retry))
 	}
