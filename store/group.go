@@ -161,10 +161,20 @@ func (g *group) fill() {
 // next group.
 func (g *group) commit() error {
 	s := g.w.s
+	if g.batch.Count() >= orderedMin {
+		if err := g.order(); err != nil {
+			return err
+		}
+	}
 	err := s.selections.columns.apply(g.changed, func() error { return s.opts.commit(s.db, g.batch) })
 	if err == nil {
 		s.aliases.note(g.merged)
 	}
+	return err
+}
+
+func (g *group) order() (err error) {
+	g.batch, g.w.slots, err = inOrder(g.w.db.DB, g.batch, g.w.slots)
 	return err
 }
 

@@ -48,6 +48,7 @@ type writer struct {
 	addends  addends
 	scratch  []byte
 	spent    []*request
+	slots    []slot // of who applies a group
 }
 
 type identRef struct {
