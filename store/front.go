@@ -90,8 +90,8 @@ type written struct {
 	all  bool // or it may write any key
 }
 
-// A full group of bulk work writes some 30,000 keys: then one in nine others waits in
-// vain. 32 KiB stay in a core's cache.
+// A full group of bulk work writes some 30,000 keys: then one in 35 others waits in
+// vain. 128 KiB stay in a core's cache.
 const writtenBits = 1 << 20
 
 var writtenSeed = maphash.MakeSeed()

@@ -97,7 +97,6 @@ type profile struct {
 	around    around
 	described described
 	edited    int64    // of attributes that set one of the surroundings and are not outdated, the latest; or unknownEdit
-	latest    uint16   // bits of those in around that are of the hit which told their aspect last
 	ip        [16]byte // the address in around; zero: not known
 }
 

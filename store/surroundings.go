@@ -97,14 +97,10 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 	}
 	at := stamp{time: h.Time, tie: tieDescribed | p.app.sequence}
 	told := tell(h)
-	last := f.described
 	for i := range told {
 		t, aspect := &told[i], aspectOf[i]
-		if !t.present || h.Time < last[aspect] {
+		if !t.present || h.Time < f.described[aspect] {
 			continue
-		}
-		if h.Time > last[aspect] {
-			f.latest &^= 1 << i
 		}
 		f.described[aspect] = h.Time
 		p.add.described[aspect] = max(p.add.described[aspect], h.Time)
@@ -124,7 +120,6 @@ func (g *group) describe(p *pending, h *spoor.Hit) error {
 		}
 		p.add.setOrRemove(surroundings[i], t.text, at)
 		f.around[i] = aroundHash(t.text)
-		f.latest |= 1 << i
 	}
 	if h.Time < f.edited { // an attribute may be later than what was told
 		return g.lookAround(p)
@@ -139,23 +134,27 @@ func (f *profile) edit(name, text string, ms int64) {
 	i := slices.Index(surroundings[:], name)
 	switch {
 	case i < 0:
-	case f.latest&(1<<i) != 0 && ms == f.described[aspectOf[i]]: // that one's tie is greater
 	case ms <= f.edited:
 		f.edited = unknownEdit
 	default:
 		f.edited, f.around[i] = ms, aroundHash(text)
-		f.latest &^= 1 << i
 		if aspectOf[i] == aspectAddress {
 			f.ip = [16]byte{}
 		}
 	}
 }
 
-// outdated reports whether a later hit told the aspect to which an attribute
-// belongs; it must then not be set, though its register may be older.
+// outdated reports whether a hit told the aspect to which an attribute belongs, later
+// than that or in the same millisecond: the attribute must then not be set, though its
+// register may be older, since what repeats is not written. What a hit tells by itself
+// wins over its own attributes, or a hit that is repeated would turn one into the other.
 func (f *profile) outdated(name string, ms int64) bool {
 	i := slices.Index(surroundings[:], name)
-	return i >= 0 && ms < f.described[aspectOf[i]]
+	if i < 0 {
+		return false
+	}
+	last := f.described[aspectOf[i]]
+	return last != 0 && ms <= last
 }
 
 // lookAround reads what is remembered of the surroundings.
@@ -168,19 +167,14 @@ func (g *group) lookAround(p *pending) error {
 }
 
 func (f *profile) lookAround(s *state) {
-	f.described, f.edited, f.latest = s.described, 0, 0
+	f.described, f.edited = s.described, 0
 	f.around, f.ip = around{}, [16]byte{}
 	for _, r := range s.regs {
-		i := slices.Index(surroundings[:], r.name)
-		if i < 0 {
-			continue
-		}
-		f.around[i] = aroundHash(r.text)
-		switch last := s.described[aspectOf[i]]; {
-		case r.time == last && r.tie >= tieDescribed:
-			f.latest |= 1 << i
-		case r.time >= last:
-			f.edited = max(f.edited, r.time)
+		if i := slices.Index(surroundings[:], r.name); i >= 0 {
+			f.around[i] = aroundHash(r.text)
+			if r.time > s.described[aspectOf[i]] {
+				f.edited = max(f.edited, r.time)
+			}
 		}
 	}
 }
@@ -199,7 +193,7 @@ func (s *state) freshen() {
 			s.regs = slices.Insert(s.regs, k, register{name: name, typ: spoor.TypeNull})
 		}
 		if r := &s.regs[k]; r.time < last {
-			r.time, r.tie = last, r.tie|tieDescribed
+			r.time, r.tie = last, max(r.tie, tieDescribed) // below all that are told at the same time
 		}
 	}
 }

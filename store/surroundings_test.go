@@ -22,7 +22,7 @@ import (
 func TestSurroundingsAreRemembered(t *testing.T) {
 	t.Parallel()
 	unknown, groups := 0, 0
-	for seed := range int64(40) {
+	for seed := range int64(150) {
 		r := rand.New(rand.NewSource(seed))
 		c := newClock()
 		open := func() (*Store, *spoor.App) {
@@ -67,7 +67,7 @@ func TestSurroundingsAreRemembered(t *testing.T) {
 				}
 				var want profile
 				want.lookAround(st)
-				if got.around != want.around || got.described != want.described || got.latest != want.latest || got.edited < want.edited {
+				if got.around != want.around || got.described != want.described || got.edited < want.edited {
 					return fmt.Errorf("remembers\n%+v, holds\n%+v", *got, want)
 				}
 				if ip := netip.AddrFrom16(got.ip).Unmap().String(); got.ip != [16]byte{} && st.text(spoor.AttrLastIP) != ip {
@@ -90,6 +90,56 @@ func TestSurroundingsAreRemembered(t *testing.T) {
 	if unknown*4 > groups {
 		t.Fatalf("after %d of %d groups it does not know", unknown, groups)
 	}
+}
+
+// Goal: who says the same again changes nothing, also where a hit sets by attribute what
+// it tells by itself, and what belongs together stays together over a merge in which
+// times are equal.
+// Method: hits of few moments, and what the profile says after each.
+func TestSurroundingsStay(t *testing.T) {
+	t.Parallel()
+	c := newClock()
+	s, err := Open(testOptions(t, vfs.NewMem(), c))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	app := newApp(t, s, "shop", "UTC")
+	riga, oslo := spoor.Place{City: "Riga", Country: "LV"}, spoor.Place{City: "Oslo", Country: "NO"}
+	city := spoor.Attribute{Name: spoor.AttrCity, Type: spoor.TypeString, Text: "Riga"}
+	write := func(key, user string, ago int64, place spoor.Place, attributes ...spoor.Attribute) {
+		t.Helper()
+		hits := []spoor.Hit{{App: app.ID, Door: spoor.DoorNative, Kind: spoor.KindIdentify, Key: key, UserID: user, Received: c.ms(), Time: c.ms() - ago, Place: place, Attributes: attributes}}
+		if err := s.Write(hits); err != nil || hits[0].Outcome != spoor.Stored {
+			t.Fatal(err, hits[0].Outcome, hits[0].Reason)
+		}
+	}
+	holds := func(user, city, country string) {
+		t.Helper()
+		numbers, err := s.Find(app.ID, spoor.LookupUserID, user)
+		if err != nil || len(numbers) != 1 {
+			t.Fatal(numbers, err)
+		}
+		p, err := s.Profile(app.ID, numbers[0])
+		if err != nil || p.Text(spoor.AttrCity) != city || p.Text(spoor.AttrCountry) != country {
+			t.Fatalf("%s %s, %v; want %s %s", p.Text(spoor.AttrCity), p.Text(spoor.AttrCountry), err, city, country)
+		}
+	}
+	for range 4 {
+		write("a", "says both", 0, oslo, city)
+		holds("says both", "Oslo", "NO")
+		c.add(1e9)
+	}
+	write("a", "says both", 0, spoor.Place{}, city) // no place of its own
+	holds("says both", "Riga", "NO")
+
+	write("k", "merged", 100, spoor.Place{}, city)
+	write("k", "merged", 50, riga)
+	write("k2", "", 60, spoor.Place{})
+	write("k2", "merged", 55, spoor.Place{})
+	write("k", "merged", 50, oslo)
+	write("k", "merged", 10, oslo)
+	holds("merged", "Oslo", "NO")
 }
 
 // describing makes a hit of one person that may tell of surroundings, and set some.
