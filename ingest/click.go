@@ -54,7 +54,7 @@ func (s *Server) keepClick(rq *request, link *spoor.Link) {
 		s.counters.refused[lookup(reason)].Add(1)
 	}
 	if reason != "" {
-		rq.ctx.Response.Header.Set("X-Spoor-Refused", string(reason))
+		tellReason(&rq.ctx.Response.Header, reason)
 	}
 }
 

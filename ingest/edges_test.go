@@ -115,6 +115,10 @@ func TestCORS(t *testing.T) {
 	if a.refused(t, reasonUnknownKey); a.head.Get("Access-Control-Allow-Origin") != shop || !strings.Contains(a.head.Get("Access-Control-Expose-Headers"), "X-Spoor-Refused") {
 		t.Errorf("a page cannot read why: %v", a.head)
 	}
+	a = b.send(t, "POST", sdkPrefix+"ping/", "{}", "Authorization", "Token k1", "X-User-Key", "\xff\xfe", "Origin", shop)
+	if a.head.Get("X-Spoor-Refused") == "" || !strings.Contains(a.head.Get("Access-Control-Expose-Headers"), "X-Spoor-Refused") {
+		t.Errorf("a page cannot read why of an SDK's reply: %v", a.head)
+	}
 }
 
 func TestPreflightNeedsAnAppThatAllows(t *testing.T) {
@@ -397,6 +401,38 @@ func TestDeadlinesMoveOn(t *testing.T) {
 	_, err := replies.ReadByte()
 	if idle := time.Since(last); !errors.Is(err, io.EOF) || idle < limit*3/4 {
 		t.Fatalf("%v after %v of silence, with a limit of %v", err, idle, limit)
+	}
+}
+
+// Goal: who sends on after a refusal has the time for it that is promised, also if it
+// was refused shortly before.
+// Method: two bodies of which the rest comes after more than half of the time each.
+func TestEachRefusedBodyHasItsTime(t *testing.T) {
+	t.Parallel()
+	b := start(t, func(o *Options) { o.ReadTimeout = 0 }) // the default
+	c := dial(t, b.addr)
+	send := func(text string) {
+		t.Helper()
+		if _, err := io.WriteString(c, text); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const end = "0\r\n\r\n"
+	head := "POST /nothing HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n5\r\nhello\r\n"
+	send(head)
+	time.Sleep(drainTime * 55 / 100)
+	send(end + head)
+	time.Sleep(drainTime * 70 / 100)
+	send(end)
+	replies := bufio.NewReader(c)
+	for i := range 2 {
+		reply, err := http.ReadResponse(replies, nil)
+		if err != nil {
+			t.Fatalf("reply %d: %v", i, err)
+		}
+		if _, err := io.Copy(io.Discard, reply.Body); err != nil || reply.Close {
+			t.Fatalf("reply %d: %v, the connection is closed: %v", i, err, reply.Close)
+		}
 	}
 }
 

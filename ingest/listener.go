@@ -206,9 +206,13 @@ type conn struct {
 
 	idleSince atomic.Int64 // Unix ns since when it waits for a next request; 0: it does not
 
-	// Of the goroutine that serves the connection; no other one reads or writes.
-	readUntil             time.Time // what was asked for
-	readAlarm, writeAlarm time.Time // what the socket has
+	// What the socket has, in time since the server was made. Shutdown closes
+	// connections, which for TLS means to write, while another goroutine serves them.
+	writeAlarm atomic.Int64
+
+	// Of the goroutine that serves the connection; no other one reads.
+	readUntil time.Time // what was asked for
+	readAlarm int64
 }
 
 // taken is the connection below, of which fasthttp has c; nil if it is none of ours.
@@ -237,10 +241,13 @@ func noteState(c net.Conn, state fasthttp.ConnState) {
 // being a sixteenth of the shortest time limit too early, it does. fasthttp asks for
 // three deadlines for each request, which are hardly ever reached, and setting one
 // takes 0.3 µs.
-func (n *conn) soon(alarm, until time.Time) bool {
-	early := until.Sub(alarm)
-	return early >= 0 && early < n.s.alarmSlack
+func (s *Server) soon(alarm, until int64) bool {
+	early := until - alarm
+	return early >= 0 && early < s.alarmSlack
 }
+
+// alarmAt is a deadline as alarms are kept.
+func (s *Server) alarmAt(t time.Time) int64 { return int64(t.Sub(s.made)) }
 
 // SetReadDeadline leaves the work to Read: the second of a request is of no use
 // where all of it came in one piece, as most requests do.
@@ -250,19 +257,20 @@ func (n *conn) SetReadDeadline(t time.Time) error {
 }
 
 func (n *conn) SetWriteDeadline(t time.Time) error {
-	if n.soon(n.writeAlarm, t) {
+	at := n.s.alarmAt(t)
+	if n.s.soon(n.writeAlarm.Load(), at) {
 		return nil
 	}
-	n.writeAlarm = t
+	n.writeAlarm.Store(at)
 	return n.Conn.SetWriteDeadline(t)
 }
 
 func (n *conn) Read(p []byte) (int, error) {
-	if !n.soon(n.readAlarm, n.readUntil) {
+	if at := n.s.alarmAt(n.readUntil); !n.s.soon(n.readAlarm, at) {
 		if err := n.Conn.SetReadDeadline(n.readUntil); err != nil {
 			return 0, err
 		}
-		n.readAlarm = n.readUntil
+		n.readAlarm = at
 	}
 	k, err := n.Conn.Read(p)
 	if k > 0 {

@@ -56,7 +56,7 @@ type Options struct {
 	HeaderBytesMax           int           // bytes of request line and headers [16 KiB]
 	ConnectionsMax           int           // open connections [4096]
 	ConnectionsPerAddressMax int           // of one address; behind a trusted proxy, requests at a time [1024]
-	ReadTimeout              time.Duration // for a whole request [10 s]; this and the next two may end early, see conn.soon
+	ReadTimeout              time.Duration // for a whole request [10 s]; this and the next two may end a little early, see Server.soon
 	WriteTimeout             time.Duration // for a whole reply [10 s]
 	IdleTimeout              time.Duration // between two requests [60 s]
 }

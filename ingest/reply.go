@@ -35,15 +35,21 @@ func (s *Server) refusedHead(ctx *fasthttp.RequestCtx, r *refusal, reason spoor.
 	ctx.SetStatusCode(r.status)
 	h.SetContentType("application/json")
 	noSniff.set(h)
-	h.Set("X-Spoor-Refused", string(reason))
-	if len(h.PeekBytes(headerAllowOrigin)) > 0 {
-		exposeHeaders.set(h)
-	}
+	tellReason(h, reason)
 	if r.retry > 0 && len(h.Peek("Retry-After")) == 0 {
 		h.Set("Retry-After", strconv.Itoa(r.retry))
 	}
 	if r.close {
 		ctx.SetConnectionClose()
+	}
+}
+
+// tellReason names the reason in a header, which a page that may read the reply may
+// read as well.
+func tellReason(h *fasthttp.ResponseHeader, reason spoor.Reason) {
+	h.Set("X-Spoor-Refused", string(reason))
+	if len(h.PeekBytes(headerAllowOrigin)) > 0 {
+		exposeHeaders.set(h)
 	}
 }
 

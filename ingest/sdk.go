@@ -203,7 +203,7 @@ func (s *Server) replySDK(rq *request) {
 	ctx.SetContentType("application/json")
 	noSniff.set(&ctx.Response.Header)
 	if !kept {
-		ctx.Response.Header.Set("X-Spoor-Refused", string(first.reason))
+		tellReason(&ctx.Response.Header, first.reason)
 	}
 	b := append(rq.out[:0], '{')
 	if d.target.form == sdkPing || d.target.form == sdkBatch {

@@ -1,6 +1,7 @@
 package ingest
 
 import (
+	"bufio"
 	"context"
 	"crypto/ecdsa"
 	"crypto/elliptic"
@@ -12,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -302,4 +304,40 @@ func TestClearPort(t *testing.T) {
 	}
 	s.onward.Port = "443"
 	f("GET", "track.example:80", "/a", 308, "https://track.example/a", "", "")
+}
+
+// Goal: a server may be shut down while its connections work, which TLS makes write to
+// them; the race detector watches.
+func TestShutdownUnderTLS(t *testing.T) {
+	t.Parallel()
+	for range 5 {
+		s := startTLS(t)
+		var senders sync.WaitGroup
+		for range 16 {
+			c := tls.Client(dial(t, s.addr), s.config)
+			if err := c.Handshake(); err != nil {
+				t.Fatal(err)
+			}
+			senders.Go(func() {
+				defer c.Close()
+				for replies := bufio.NewReader(c); ; {
+					if _, err := io.WriteString(c, "POST /hit?k=k1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"); err != nil {
+						return
+					}
+					reply, err := http.ReadResponse(replies, nil)
+					if err != nil {
+						return
+					}
+					if _, err := io.Copy(io.Discard, reply.Body); err != nil {
+						return
+					}
+				}
+			})
+		}
+		time.Sleep(50 * time.Millisecond)
+		if err := s.Shutdown(context.Background()); err != nil {
+			t.Fatal(err)
+		}
+		senders.Wait()
+	}
 }

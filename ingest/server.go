@@ -35,7 +35,8 @@ type Server struct {
 	storeLog throttle
 	requests sync.Pool // *request
 
-	alarmSlack time.Duration // see conn.soon
+	made       time.Time
+	alarmSlack int64 // ns; see soon
 }
 
 // New makes a collector. It returns all that is wrong with the options.
@@ -61,7 +62,7 @@ func New(o Options) (*Server, error) {
 		counters: newCounters(),
 	}
 	salts.watch(func(err error) { s.storeFailed(err) })
-	s.alarmSlack = min(o.ReadTimeout, o.WriteTimeout, o.IdleTimeout) / 16
+	s.made, s.alarmSlack = time.Now(), int64(min(o.ReadTimeout, o.WriteTimeout, o.IdleTimeout, drainTime))/16
 	s.requests.New = func() any { return new(request) }
 	s.http, s.clear = s.newHTTP(s.route), s.newHTTP(s.sendOn)
 	return s, nil
