@@ -2,6 +2,7 @@ package query
 
 import (
 	"bufio"
+	"context"
 	"errors"
 	"strconv"
 	"strings"
@@ -15,7 +16,10 @@ const (
 	feedPage    = 500              // entries that are read at once
 	feedPageMax = 1000             // that a request may ask for
 	feedWaitMax = 60 * time.Second // that a request may wait
+	feedCatchUp = 5 * time.Second  // that it waits for a node that has not read as far as its cursor
 )
+
+var errFeedBehind = retry(detail(fasthttp.StatusServiceUnavailable, "This node has not read as far as this cursor yet; ask another one, or this one later."), 2)
 
 var errNoFeed = detail(fasthttp.StatusConflict, "This app keeps no feed. Its setting feed_days switches it on.")
 
@@ -88,10 +92,32 @@ func (c *call) feedCursor() (uint64, error) {
 	if err != nil {
 		return 0, fieldError("after", "Write the id of an entry of this app's feed, or now, or leave it out to begin at the oldest.")
 	}
+	if n > newest && c.s.opt.CatchUp != nil { // of a node that has read further
+		if err := c.catchUp(); err != nil {
+			return 0, err
+		}
+		newest, _ = c.store.FeedEnd(c.app.ID)
+	}
 	if n > newest { // of a time that a restored backup does not know
 		return 0, &spoor.FeedGap{After: n, Oldest: newest}
 	}
 	return n, nil
+}
+
+// catchUp waits a little until this node has read what others may have.
+func (c *call) catchUp() error {
+	select {
+	case c.s.streams <- struct{}{}:
+		defer func() { <-c.s.streams }()
+	default:
+		return errStreams
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), feedCatchUp)
+	defer cancel()
+	if err := c.s.opt.CatchUp(ctx, c.app.ID); err != nil {
+		return errFeedBehind
+	}
+	return nil
 }
 
 func (c *call) feedNumber(name string, byDefault, least, most int) (int, error) {

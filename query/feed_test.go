@@ -2,6 +2,7 @@ package query
 
 import (
 	"bufio"
+	"context"
 	"encoding/json"
 	"net/http"
 	"strings"
@@ -12,8 +13,8 @@ import (
 )
 
 // feedServer has an app with a feed of every kind of entry.
-func feedServer(t *testing.T) *testServer {
-	ts := newTestServer(t)
+func feedServer(t *testing.T, change ...func(*Options)) *testServer {
+	ts := newTestServer(t, change...)
 	ts.furnish()
 	h := ts.addHit(1, 1, spoor.KindPage, "Home")
 	tag := &spoor.Collection{Kind: spoor.CollectionTag, ID: 3, Name: `v"ip`}
@@ -137,6 +138,50 @@ func TestFeedWaits(t *testing.T) {
 	}
 	if r := ts.do("GET", "/api/feed/?after=22&wait=1", "shop-read", ""); r.status != 200 || r.body != `{"entries":[],"next":"22"}` {
 		t.Errorf("%d %s", r.status, r.body)
+	}
+}
+
+// Goal: on a node of a cluster a cursor ahead of it waits for the node, and is gone only
+// where the topic does not lead to it.
+// Method: a log that brings the entry, brings nothing, or cannot be asked; pages and
+// streams.
+func TestFeedCursorAhead(t *testing.T) {
+	for _, stream := range []string{"", "&stream=true"} {
+		var ts *testServer
+		come := func(context.Context) error { return nil }
+		ts = feedServer(t, func(o *Options) {
+			o.CatchUp = func(ctx context.Context, app spoor.AppID) error {
+				if app != 1 {
+					t.Errorf("asked about app %d", app)
+				}
+				return come(ctx)
+			}
+		})
+		if r := ts.do("GET", "/api/feed/?after=21"+stream, "shop-read", ""); r.status != 410 {
+			t.Errorf("what the log does not bring: %d %s", r.status, r.body)
+		}
+		come = func(ctx context.Context) error {
+			if _, limited := ctx.Deadline(); !limited {
+				t.Error("it waits without end")
+			}
+			return context.DeadlineExceeded
+		}
+		if r := ts.do("GET", "/api/feed/?after=21"+stream, "shop-read", ""); r.status != 503 || r.header.Get("Retry-After") == "" {
+			t.Errorf("a node that is behind: %d %s", r.status, r.body)
+		}
+		if r := ts.do("GET", "/api/feed/?after=20", "shop-read", ""); r.status != 200 {
+			t.Errorf("a cursor that is known: %d %s", r.status, r.body)
+		}
+	}
+	var ts *testServer
+	ts = feedServer(t, func(o *Options) {
+		o.CatchUp = func(context.Context, spoor.AppID) error {
+			ts.store.tell(spoor.FeedEntry{Number: 21, Kind: spoor.FeedSwept, Gone: []int64{9}})
+			return nil
+		}
+	})
+	if r := ts.do("GET", "/api/feed/?after=21", "shop-read", ""); r.status != 200 || r.body != `{"entries":[],"next":"21"}` {
+		t.Errorf("what the log brings: %d %s", r.status, r.body)
 	}
 }
 

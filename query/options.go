@@ -1,6 +1,7 @@
 package query
 
 import (
+	"context"
 	"crypto/rand"
 	"encoding/hex"
 	"errors"
@@ -28,6 +29,10 @@ type Options struct {
 	Privacy func(w io.Writer, apps []*spoor.App) error
 	// Cluster tells how far the topic is stored that this process reads; nil: 409.
 	Cluster func() (*Cluster, error)
+	// CatchUp waits until the Store has all of an app that the topic has now, which
+	// other nodes may have read already. It fails when ctx ends, and where the topic
+	// cannot be asked. Nil: there are no other nodes.
+	CatchUp func(ctx context.Context, app spoor.AppID) error
 	// Commands is the log by which changes come to all nodes of a cluster, in place
 	// of making them here at once; nil: there is no cluster.
 	Commands CommandLog

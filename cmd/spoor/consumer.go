@@ -380,6 +380,30 @@ func (c *consumer) made(id spoor.AppID) (bool, error) {
 	return c.store.AppMade(c.name, c.topic.PartitionOf(id), id)
 }
 
+// catchUp waits until what the topic has of an app now is stored.
+func (c *consumer) catchUp(ctx context.Context, app spoor.AppID) error {
+	number := c.topic.PartitionOf(app)
+	_, end, err := c.topic.End(ctx, number)
+	for err == nil && c.stored(number) < end {
+		if !pause(ctx, 20*time.Millisecond) {
+			err = ctx.Err()
+		}
+	}
+	return err
+}
+
+// stored is the first record of a partition that is not stored.
+func (c *consumer) stored(partition int) int64 {
+	for _, p := range c.parts {
+		if p.number == partition {
+			p.mu.Lock()
+			defer p.mu.Unlock()
+			return p.next
+		}
+	}
+	return 0
+}
+
 // lag is how many records of a partition are not stored yet.
 func (c *consumer) lag(partition int) int64 {
 	for _, p := range c.parts {

@@ -1,9 +1,12 @@
 package main_test
 
 import (
+	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net/http"
 	"os/exec"
+	"strconv"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -196,6 +199,72 @@ func TestReplicas(t *testing.T) {
 	for _, s := range []*server{one, two} {
 		s.stop()
 		checkStore(t, s.data)
+	}
+}
+
+// Goal: who follows a feed on whichever node is up is not told that entries are gone
+// because another node had read further; a cursor that no node knows is told so.
+// Method: a node is killed while hits come in, and asked for the other one's newest
+// entry from its start on.
+func TestFeedOfANodeThatIsBehind(t *testing.T) {
+	t.Setenv("SPOOR_ADMIN_TOKEN", replicaToken)
+	k := startKafka(t)
+	one := k.storeNode(demoData(t), "--checkpoints")
+	one.spoor("app", "set", "demo", "feed_days=7")
+	two := k.storeNode(folder(t), "--join", one.reads)
+	c := k.collector()
+	feed := func(s *server, query string) reply {
+		t.Helper()
+		return s.send("GET", s.reads+"/api/feed/?"+query, "", "Authorization", "Token demo")
+	}
+	newest := func(s *server) int {
+		t.Helper()
+		var page struct{ Next string }
+		r := feed(s, "after=now")
+		if err := json.Unmarshal([]byte(r.body), &page); err != nil {
+			t.Fatalf("%d %s", r.status, r.body)
+		}
+		n, err := strconv.Atoi(page.Next)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	waited := 0
+	for round := 0; waited == 0 && round < 10; round++ {
+		two.kill()
+		from := newest(one)
+		for range 20 {
+			var batch []string
+			for range 100 {
+				batch = append(batch, fmt.Sprintf(`{"type":"event","name":"e","key":"k-%d"}`, rand.IntN(50)))
+			}
+			if r := c.send("POST", c.collector+"/hit?k=demo", `{"batch":[`+strings.Join(batch, ",")+`]}`); r.status != http.StatusOK {
+				t.Fatalf("%d %s", r.status, r.body)
+			}
+		}
+		one.await(10*time.Second, "the node that is up to store them", func() bool { return newest(one) >= from+2000 })
+		to := newest(one)
+		two = k.storeNode(two.data)
+		if newest(two) < to {
+			waited++
+		}
+		r := feed(two, fmt.Sprint("after=", to))
+		for ; r.status == http.StatusServiceUnavailable; r = feed(two, fmt.Sprint("after=", to)) {
+			time.Sleep(10 * time.Millisecond)
+		}
+		if r.status != http.StatusOK {
+			t.Fatalf("a node that stood before %d is answered %d %s", to, r.status, r.body)
+		}
+	}
+	if waited == 0 {
+		t.Error("the node had always read everything when it was asked: nothing was tried")
+	}
+	if r := feed(two, fmt.Sprint("after=", newest(two)+1_000_000)); r.status != http.StatusGone {
+		t.Errorf("a cursor that no node knows is answered %d %s", r.status, r.body)
+	}
+	for _, s := range []*server{c, one, two} {
+		s.stop()
 	}
 }
 

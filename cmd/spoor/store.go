@@ -145,6 +145,7 @@ func (c *storeCommand) replica(life *life, reading context.Context, consumer *co
 	}
 	r.kept, err = c.keep(st, time.Now, log, keepOptions{feeds: feeds, elsewhere: true, mine: shared.mine, noticed: shared.notice, reads: func(o *query.Options) {
 		o.Privacy, o.TopicKeeps = c.privacy(topic), topic.Keeps()
+		o.CatchUp = consumer.catchUp
 		o.Cluster, o.Commands, o.Digests, o.Nodes = own.cluster, asked, &marking{asked, consumer, marks}, others{own, teller}
 	}})
 	if err != nil {
