@@ -234,7 +234,7 @@ func TestFeedOfANodeThatIsBehind(t *testing.T) {
 	for round := 0; waited == 0 && round < 10; round++ {
 		two.kill()
 		from := newest(one)
-		for range 20 {
+		for range 80 {
 			var batch []string
 			for range 100 {
 				batch = append(batch, fmt.Sprintf(`{"type":"event","name":"e","key":"k-%d"}`, rand.IntN(50)))
@@ -243,7 +243,7 @@ func TestFeedOfANodeThatIsBehind(t *testing.T) {
 				t.Fatalf("%d %s", r.status, r.body)
 			}
 		}
-		one.await(10*time.Second, "the node that is up to store them", func() bool { return newest(one) >= from+2000 })
+		one.await(10*time.Second, "the node that is up to store them", func() bool { return newest(one) >= from+8000 })
 		to := newest(one)
 		two = k.storeNode(two.data)
 		if newest(two) < to {
