@@ -43,7 +43,11 @@ func NewWebhooks(private bool) *Webhooks {
 	}}
 }
 
-var shared = netip.MustParsePrefix("100.64.0.0/10") // between a provider and its customers
+var (
+	shared   = netip.MustParsePrefix("100.64.0.0/10")  // between a provider and its customers
+	nat64    = netip.MustParsePrefix("64:ff9b::/96")   // the last four bytes are an address of IPv4
+	nat64own = netip.MustParsePrefix("64:ff9b:1::/48") // of one's own network, RFC 8215
+)
 
 // publicOnly looks at the address that a name has led to.
 func publicOnly(_, address string, _ syscall.RawConn) error {
@@ -52,7 +56,11 @@ func publicOnly(_, address string, _ syscall.RawConn) error {
 		return fmt.Errorf("cannot read the address: %w", err)
 	}
 	ip := at.Addr().Unmap()
-	if !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) {
+	if nat64.Contains(ip) {
+		bytes := ip.As16()
+		ip = netip.AddrFrom4([4]byte(bytes[12:]))
+	}
+	if !ip.IsGlobalUnicast() || ip.IsPrivate() || shared.Contains(ip) || nat64own.Contains(ip) {
 		return errors.New("it is a private address; --webhook-private of the server allows those")
 	}
 	return nil

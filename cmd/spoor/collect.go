@@ -159,9 +159,9 @@ func (b *brokers) watch(ctx context.Context) {
 		err := b.look(ctx)
 		if away := err != nil; ctx.Err() == nil && b.away.Swap(away) != away {
 			if away {
-				b.log.Error("no broker answers: hits are refused with 503 once the buffer is full, or after a while", "error", err)
+				b.log.Error("the topic cannot be reached: hits are refused with 503 once the buffer is full, or after a while", "error", err)
 			} else {
-				b.log.Info("the brokers answer again")
+				b.log.Info("the topic can be reached again")
 			}
 		}
 	}
@@ -195,7 +195,7 @@ func (c *collectCommand) health(b *brokers, apps *kafka.Directory, figures *metr
 	answer("/readyz", func(w http.ResponseWriter, _ *http.Request) {
 		switch {
 		case b.away.Load():
-			status(w, http.StatusServiceUnavailable, `{"status":"unavailable","reason":"no broker answers"}`)
+			status(w, http.StatusServiceUnavailable, `{"status":"unavailable","reason":"the topic cannot be reached; the log says why"}`)
 		case len(apps.AllApps()) == 0: // every write key would be refused
 			status(w, http.StatusServiceUnavailable, `{"status":"unavailable","reason":"no app is known yet"}`)
 		default:

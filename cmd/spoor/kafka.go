@@ -101,7 +101,7 @@ func (f *brokerFlags) options(o kafka.Options) (kafka.Options, error) {
 	flag, variable := "--"+o.Prefix+"kafka-", "SPOOR_"+strings.ToUpper(strings.ReplaceAll(o.Prefix, "-", "_"))+"KAFKA_"
 	switch {
 	case f.KafkaLogin != "" && (f.KafkaUser == "" || f.KafkaPassword == ""):
-		return o, fmt.Errorf("cannot log in at the brokers without a name: set %sUSER and %[1]sPASSWORD", variable)
+		return o, fmt.Errorf("cannot log in at the brokers without a user and a password: set %sUSER and %[1]sPASSWORD", variable)
 	case f.KafkaLogin == "" && (f.KafkaUser != "" || f.KafkaPassword != ""):
 		return o, fmt.Errorf("cannot log in at the brokers without knowing how: give %slogin", flag)
 	case f.KafkaCA != "" && !f.KafkaTLS:

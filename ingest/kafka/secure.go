@@ -100,7 +100,7 @@ func (o *Options) doubts() string {
 		tls = "whether this port speaks TLS (" + o.flag("tls") + ")"
 	}
 	if o.Mechanism != "" {
-		user = fmt.Sprintf("user %q and its password (%s, %s)", o.User, o.variable("USER"), o.variable("PASSWORD"))
+		user = fmt.Sprintf("user %q, its password and %s (%s, %s, %s)", o.User, o.Mechanism, o.variable("USER"), o.variable("PASSWORD"), o.flag("login"))
 	}
 	return "check " + user + ", and " + tls
 }
