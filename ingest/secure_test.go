@@ -341,3 +341,30 @@ func TestShutdownUnderTLS(t *testing.T) {
 		senders.Wait()
 	}
 }
+
+// Goal: a request that stops half-way is told so, however long ago the reply before was.
+// Method: after a handshake, or a request, half a one, for longer than a reply may take.
+func TestSlowRequestsAreTold(t *testing.T) {
+	t.Parallel()
+	slow := func(o *Options) { o.ReadTimeout, o.WriteTimeout = 600*time.Millisecond, 200*time.Millisecond }
+	s, b := startTLS(t, slow), start(t, slow)
+	sealed := tls.Client(dial(t, s.addr), s.config)
+	if err := sealed.Handshake(); err != nil {
+		t.Fatal(err)
+	}
+	clear := dial(t, b.addr)
+	const whole = "POST /hit?k=k1 HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\n{}"
+	if _, err := io.WriteString(clear, whole); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []net.Conn{sealed, clear} {
+		if _, err := io.WriteString(c, whole[:30]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for _, c := range []net.Conn{sealed, clear} {
+		if replies, err := io.ReadAll(c); err != nil || !strings.Contains(string(replies), "HTTP/1.1 408 ") {
+			t.Errorf("%v, %q", err, replies)
+		}
+	}
+}

@@ -160,6 +160,8 @@ func (s *Server) handleError(ctx *fasthttp.RequestCtx, err error) {
 	s.counters.requests.Add(1)
 	s.refuse(ctx, readReason(err))
 	ctx.SetConnectionClose()
+	// fasthttp leaves the deadline of the reply before, which may be over.
+	_ = ctx.Conn().SetWriteDeadline(time.Now().Add(s.opts.WriteTimeout))
 }
 
 func (s *Server) panicked(ctx *fasthttp.RequestCtx, p any) {
