@@ -58,13 +58,13 @@ func TestOrderedBatchDoesTheSame(t *testing.T) {
 			return b
 		}
 		must(fill(plain, seed).Commit(pebble.NoSync))
-		b, err := fill(ordered, seed), error(nil)
-		b, scratch, err = inOrder(ordered, b, scratch)
+		b, memory, err := inOrder(ordered, fill(ordered, seed), scratch)
 		must(err)
+		scratch = memory
 		var before []byte
 		ascending := true
-		for rd := b.Reader(); len(rd) > 0; {
-			_, key, _, _, err := rd.Next()
+		for rest := b.Reader(); len(rest) > 0; {
+			_, key, _, _, err := rest.Next()
 			must(err)
 			ascending = ascending && string(before) <= string(key)
 			before = key

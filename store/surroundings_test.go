@@ -25,15 +25,9 @@ func TestSurroundingsAreRemembered(t *testing.T) {
 	for seed := range int64(150) {
 		r := rand.New(rand.NewSource(seed))
 		c := newClock()
-		open := func() (*Store, *spoor.App) {
-			s, err := Open(testOptions(t, vfs.NewMem(), c))
-			if err != nil {
-				t.Fatal(err)
-			}
-			return s, newApp(t, s, "shop", "UTC")
-		}
-		s, app := open()
-		forgetful, _ := open()
+		s, forgetful := open(t, testOptions(t, vfs.NewMem(), c)), open(t, testOptions(t, vfs.NewMem(), c))
+		app := newApp(t, s, "shop", "UTC")
+		newApp(t, forgetful, "shop", "UTC")
 		ref := profileRef{app.ID, 1}
 		for range 60 {
 			hits := make([]spoor.Hit, 1+r.Intn(2))
@@ -83,9 +77,6 @@ func TestSurroundingsAreRemembered(t *testing.T) {
 			}
 		}
 		same(t, contents(t, s), contents(t, forgetful), fmt.Sprint("seed ", seed))
-		if err := errors.Join(s.Close(), forgetful.Close()); err != nil {
-			t.Fatal(err)
-		}
 	}
 	if unknown*4 > groups {
 		t.Fatalf("after %d of %d groups it does not know", unknown, groups)
@@ -99,11 +90,7 @@ func TestSurroundingsAreRemembered(t *testing.T) {
 func TestSurroundingsStay(t *testing.T) {
 	t.Parallel()
 	c := newClock()
-	s, err := Open(testOptions(t, vfs.NewMem(), c))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer s.Close()
+	s := open(t, testOptions(t, vfs.NewMem(), c))
 	app := newApp(t, s, "shop", "UTC")
 	riga, oslo := spoor.Place{City: "Riga", Country: "LV"}, spoor.Place{City: "Oslo", Country: "NO"}
 	city := spoor.Attribute{Name: spoor.AttrCity, Type: spoor.TypeString, Text: "Riga"}
